@@ -227,9 +227,9 @@ class RollingEngine:
         try:
             self._save()
         finally:
+            self._cache.close()  # first: writing the snapshot takes seconds, and the memory may be wanted
             if self._snapshots is not None:
                 self._snapshots.close()
-            self._cache.close()
 
     def _save(self) -> None:
         """Save the snapshot, unless it is already on the disk. If llama.cpp fails, only the snapshot and the cache are lost."""

@@ -187,6 +187,22 @@ def test_an_incomplete_character_does_not_start_the_next_reply() -> None:
     assert engine.ledger.used == 0
 
 
+def test_memory_is_freed_before_the_snapshot_is_written(tmp_path: Path) -> None:
+    freed: list[bool] = []
+
+    class Snapshots(SnapshotFolder):
+        def close(self) -> None:
+            freed.append(cache.closed)
+            super().close()
+
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, snapshots=Snapshots(tmp_path, budget=10_000))
+    answer(engine, cache, turn("a", 40))
+    engine.close()
+    assert freed == [True]
+    assert len(list(tmp_path.glob("*.kv"))) == 1
+
+
 def test_reopening_decodes_nothing_again(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
