@@ -139,14 +139,14 @@ class ModelService:
             spec: the chosen model.
             first: whether there was no model before. Only then is the settings file changed, and only if it decides the model.
         """
-        file, configuration = self.settings_file.path, self.configuration()
-        if spec == configuration.settings.model:
-            return ""
-        by_hand = f"To make it the default, set `model: {spec}` in {file}."
-        source = configuration.sources.get("model", str(file))
-        if not first or not self.saved or not source.startswith(str(file)):
-            return by_hand
+        file, by_hand = self.settings_file.path, f"To make it the default, enter {spec} under Model in the settings."
         try:
+            configuration = self.settings_file.read(skip_unknown=True)
+            if spec == configuration.settings.model:
+                return ""
+            source = configuration.sources.get("model", str(file))
+            if not first or not self.saved or not source.startswith(str(file)):
+                return by_hand
             self.settings_file.write("model", spec)
         except ConfigError as error:
             return f"{error} {by_hand}"

@@ -98,11 +98,14 @@ def test_the_first_choice_becomes_the_default_model(tmp_path: Path, program: Pro
     file.write_text("# mine\ntheme: mistral-light  # bright\n", encoding="utf-8")
     service = replace(program.model_service(), memory=lambda: LAPTOP)
     assert service.save_default(DEFAULT, first=True) == "", "the default needs no word"
-    assert "set `model: demo`" in service.save_default("demo", first=False), "a change for this run is not kept"
-    assert "set `model: demo`" in program.model_service(saved=False).save_default("demo", first=True), (
+    assert "enter demo under Model" in service.save_default("demo", first=False), "a change for this run is not kept"
+    assert "enter demo under Model" in program.model_service(saved=False).save_default("demo", first=True), (
         "nothing is kept of such a run"
     )
     assert "mine" in file.read_text("utf-8")
+    file.write_text("# mine\nmodel: demo\ntheme: mistral-light  # bright\n", encoding="utf-8")
+    assert service.save_default("demo", first=False) == "", "it is the default since a moment ago"
+    file.write_text("# mine\ntheme: mistral-light  # bright\n", encoding="utf-8")
     assert "model" not in file.read_text("utf-8")
     assert "Saved as the default model" in service.save_default("demo", first=True)
     assert file.read_text("utf-8").startswith("# mine\ntheme: mistral-light  # bright\n")
@@ -111,7 +114,7 @@ def test_the_first_choice_becomes_the_default_model(tmp_path: Path, program: Pro
 
 def test_a_model_given_for_one_run_leaves_the_settings_alone(program: Program) -> None:
     named = echo_program(environ={**program.environ, "MISTRAL_CHAT_MODEL": "pocket"})
-    assert "set `model: demo`" in named.model_service().save_default("demo", first=True)
+    assert "enter demo under Model" in named.model_service().save_default("demo", first=True)
     assert not program.paths.config_file.exists()
 
 
@@ -120,7 +123,7 @@ def test_unwritable_settings_are_reported_with_what_to_set(program: Program) -> 
     assert service.save_default(DEFAULT, first=True) == ""
     program.paths.config_file.mkdir()
     notice = service.save_default("demo", first=True)
-    assert "set `model: demo`" in notice
+    assert "enter demo under Model" in notice
     assert str(program.paths.config_file) in notice
 
 
