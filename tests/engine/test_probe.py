@@ -64,6 +64,10 @@ def test_an_unsaved_run_leaves_no_mark(demo_model: Path, tmp_path: Path) -> None
     assert not (tmp_path / "tried").exists()
 
 
+def test_a_model_is_loaded_even_if_that_cannot_be_recorded(demo_model: Path, tmp_path: Path) -> None:
+    smoke_test(demo_model, tmp_path)
+
+
 def test_errors_that_are_not_crashes_are_left_to_the_loader(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("This is no GGUF file.")

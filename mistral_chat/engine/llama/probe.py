@@ -8,6 +8,7 @@ Most of that costs no time: the child starts before the program imports llama.cp
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mistral_chat.errors import EngineLoadFailed, MistralChatError
+from mistral_chat.paths import private_opener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,11 @@ class Probe:
         except OSError as error:
             raise EngineLoadFailed(path, error.strerror or "it cannot be read") from error
         self._child: subprocess.Popen[str] | None = None
-        if self._mark not in (record.read_text(encoding="utf-8").split() if record.is_file() else []):
+        try:
+            passed = record.read_text(encoding="utf-8").split()
+        except OSError:
+            passed = []
+        if self._mark not in passed:
             how = json.dumps(asdict(settings) if settings else None)
             command = [sys.executable, "-P", "-m", "mistral_chat.engine.llama.probe", str(path), how]
             quiet = subprocess.DEVNULL
@@ -87,7 +93,8 @@ class Probe:
             EngineLoadFailed: it crashed.
         """
         if self._await(DECODED) and self._note:
-            with os.fdopen(os.open(self._record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
+            # On a full disk, the model is tested again next time.
+            with contextlib.suppress(OSError), open(self._record, "a", encoding="utf-8", opener=private_opener) as file:
                 file.write(self._mark + "\n")
 
     def _await(self, word: str) -> bool:
