@@ -21,7 +21,7 @@ from support.app_harness import (
 from support.terminal_output import capture_output
 from textual.app import App
 
-from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation
+from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -216,13 +216,13 @@ LONG = "How long must a loaf of bread rest before it is cut"
 async def listed(conversation: ListedConversation, width: int = 29) -> str:
     """The row of a conversation in a list of `width` columns, of which the list leaves one empty at each side."""
 
-    class Listing(App[None]):
+    class Narrow(App[None]):
         def compose(self) -> Iterator[ConversationList]:
             yield ConversationList()
 
-    app = Listing()
+    app = Narrow()
     async with app.run_test(size=(width, 6)) as pilot:
-        app.query_one(ConversationList).show([conversation], NOW)
+        app.query_one(ConversationList).show(Listing((conversation,), NOW.date()))
         await pilot.pause()
         return "".join(segment.text for segment in app.query_one(ConversationList).render_line(1)).strip(" ")
 

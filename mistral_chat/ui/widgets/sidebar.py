@@ -58,6 +58,19 @@ Query = Callable[[Literal["active", "archived"], str, str, int], Sequence[Listed
 """Finds conversations by a part of the title and a tag, at most as many as the last argument says; None after an error."""
 
 
+class Listing(NamedTuple):
+    """What the list shows."""
+
+    conversations: tuple[ListedConversation, ...]
+    today: date
+    more: bool = False
+    """Whether there are others, which the last row then offers."""
+    heading: str = ""
+    """What is listed, if it is not the usual list."""
+    empty: str = ""
+    """Shown if there are no conversations."""
+
+
 class ConversationList(PlainList):
     """Lists conversations: pinned ones first, then by the day they were last used. Only visible rows are drawn."""
 
@@ -92,7 +105,7 @@ class ConversationList(PlainList):
     def __init__(self) -> None:
         """Make an empty list."""
         super().__init__(id="conversations")
-        self._shown: _Shown | None = None
+        self._shown: Listing | None = None
         self._requested = False
         self._open: str | None = None
 
@@ -107,25 +120,8 @@ class ConversationList(PlainList):
         """The id of the first conversation listed."""
         return next((option.id for option in self.options if option.id not in {None, _OLDER}), None)
 
-    def show(
-        self,
-        conversations: Sequence[ListedConversation],
-        now: datetime,
-        *,
-        more: bool = False,
-        heading: str = "",
-        empty: str = "",
-    ) -> None:
-        """List `conversations`, in their order.
-
-        Args:
-            conversations: the first ones in the store's order.
-            now: a time with a zone; decides what is today.
-            more: whether there are others, which the last row then offers.
-            heading: what is listed, if it is not the usual list.
-            empty: shown if there are none.
-        """
-        wanted = _Shown(tuple(conversations), now.astimezone().date(), more, heading, empty)
+    def show(self, wanted: Listing) -> None:
+        """List the conversations in their order; the cursor stays where it is."""
         if wanted == self._shown:
             return
         self._shown, self._requested = wanted, False
@@ -134,7 +130,7 @@ class ConversationList(PlainList):
         near = [*rows[cursor:], *reversed(rows[:cursor])] if self.has_focus and cursor is not None else [self.marked]
         self.set_options(_rows(wanted))
         self._mark(*near, self._open)
-        if more or place:
+        if wanted.more or place:
             self.call_after_refresh(self.scroll_to, y=place, animate=False)
 
     def on_focus(self) -> None:
@@ -257,8 +253,8 @@ class ConversationSidebar(Vertical):
         if found is None:
             return
         empty = "No matches" if self.filter.value.strip() else "The archive is empty" if self._archived else self._empty
-        heading = "Archived" if self._archived else ""
-        self.conversations.show(found[: self._limit], self._now(), more=len(found) > self._limit, heading=heading, empty=empty)
+        heading, more, today = "Archived" if self._archived else "", len(found) > self._limit, self._now().astimezone().date()
+        self.conversations.show(Listing(tuple(found[: self._limit]), today, more, heading, empty))
 
     def focus_list(self) -> None:
         """Give the list the focus."""
@@ -320,14 +316,6 @@ class ConversationSidebar(Vertical):
         self.reload()
 
 
-class _Shown(NamedTuple):
-    conversations: tuple[ListedConversation, ...]
-    today: date
-    more: bool
-    heading: str
-    empty: str
-
-
 def _parse_filter(text: str) -> tuple[str, str]:
     """Split what was typed: a part of the title, and the first word that starts with a number sign as the tag."""
     words = text.split()
@@ -335,7 +323,7 @@ def _parse_filter(text: str) -> tuple[str, str]:
     return " ".join(word for word in words if word not in {tag, "#"}), tag.removeprefix("#")
 
 
-def _rows(shown: _Shown) -> Iterator[Option]:
+def _rows(shown: Listing) -> Iterator[Option]:
     if shown.heading:
         yield Option(Content.styled(shown.heading, "bold $text-accent"), disabled=True)
         yield Option("", disabled=True)
