@@ -72,7 +72,7 @@ def add(program: Program, /, paths: tuple[Path, ...], *, collection: str, as_jso
 def update(program: Program, /, *, collection: str | None, as_json: bool) -> None:
     """Re-index changed documents, finish interrupted indexing, and index new files in the folders that were added.
 
-    Deleted files are removed from the index, unless their folder is missing too.
+    Deleted files are removed from the index, unless their folder is missing or empty too.
     """
     with closing(program.open_store()) as store:
         names = [collection] if collection else [each.name for each in store.documents.collections()]
@@ -243,8 +243,10 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
     Raises:
         DocumentNotFound: there is none, or there are several.
     """
+    from mistral_chat.session.documents import place_of
+
     every = store.documents.documents()
-    path = str(Path(name).absolute())
+    path = str(place_of(Path(name)))
     tests: tuple[Callable[[StoredDocument], bool], ...] = (
         lambda each: each.document_id == name,
         lambda each: each.path == path,

@@ -76,7 +76,7 @@ def answers(request: Mapping[str, str]) -> Iterator[dict[str, object]]:
     except MemoryError:
         yield {"problem": "it takes too much memory to read"}
     except RecursionError:
-        yield {"problem": "it is damaged: its parts refer to each other endlessly"}
+        yield {"problem": "it is damaged: its structure is circular"}
     except Exception as error:  # noqa: BLE001 (a hostile document can make a library raise anything)
         yield {"problem": f"it is damaged ({type(error).__name__})"}
 

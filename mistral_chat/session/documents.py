@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -220,9 +221,9 @@ class DocumentIndexer:
         from mistral_chat.documents.folders import documents_in
 
         documents = self._store.documents
-        name, places = documents.create_collection(collection), list(paths)
-        documents.add_folders(name, *(str(path.absolute()) for path in places if path.is_dir()))
-        files = list(dict.fromkeys(file.absolute() for path in places for file in documents_in(path)))
+        name, places = documents.create_collection(collection), [place_of(path) for path in paths]
+        documents.add_folders(name, *(str(path) for path in places if path.is_dir()))
+        files = list(dict.fromkeys(file for path in places for file in documents_in(path)))
         known = {document.path: document for document in documents.documents(name)}
         yield from self._index(name, [(file, known.get(str(file))) for file in files])
 
@@ -234,10 +235,10 @@ class DocumentIndexer:
         Raises:
             StoreError: the store cannot be written.
         """
-        documents = self._store.documents
+        documents, place = self._store.documents, str(place_of(path))
         taken = {each.name for each in documents.collections()}
         name, number = collection_name(path.name), 1
-        while name in taken and [each.path for each in documents.documents(name)] != [str(path.absolute())]:
+        while name in taken and [each.path for each in documents.documents(name)] != [place]:
             number += 1
             name = collection_name(f"{number} {path.name}")
         documents.create_collection(name, attached=True)
@@ -246,7 +247,7 @@ class DocumentIndexer:
     def update(self, collection: str) -> Iterator[FileIndexed]:
         """Re-index changed files in a collection, finish interrupted indexing, and index new files in its folders.
 
-        Deleted files are removed from the collection, unless their folder is missing too, as on an unmounted disk.
+        Deleted files are removed from the collection, unless their folder is missing or empty too, as on an unmounted disk.
 
         Raises:
             DocumentNotFound: there is no such collection.
@@ -255,7 +256,7 @@ class DocumentIndexer:
 
         known = {document.path: document for document in self._store.documents.documents(collection)}
         folders = [Path(folder) for folder in self._store.documents.folders(collection)]
-        new = (file.absolute() for folder in folders if folder.is_dir() for file in documents_in(folder))
+        new = (file.absolute() for folder in folders if _is_filled(folder) for file in documents_in(folder))
         files = dict.fromkeys([*map(Path, known), *new])
         yield from self._index(collection, [(file, known.get(str(file))) for file in files], folders)
 
@@ -275,11 +276,13 @@ class DocumentIndexer:
         """Index one file; returns its new status, the number of its passages, and a note."""
         documents = self._store.documents
         try:
+            str(path).encode()
             facts = path.stat()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             if known is not None:
-                return "missing", known.passages, "the file no longer exists; its passages are kept"
-            return "failed", 0, "no such file"
+                return "missing", known.passages, "the file cannot be found; its passages are kept"
+            unnamed = isinstance(error, UnicodeEncodeError)
+            return "failed", 0, "its name is not valid text; rename it" if unnamed else "no such file"
         if known is not None and known.status == "indexed" and (known.size, known.mtime) == (facts.st_size, facts.st_mtime_ns):
             return "unchanged", known.passages, known.note
         kind = kind_of(path) or "text"
@@ -333,10 +336,28 @@ class DocumentIndexer:
                 yield VectorsAdded(done, total)
 
 
+def place_of(path: Path) -> Path:
+    """The path that a document is stored with: absolute, and without "..", so that a file is indexed once."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 (`Path.resolve` follows links)
+
+
 def _is_gone(path: Path, folders: Sequence[Path]) -> bool:
-    """Whether a file is not there while its folder, or an added one above it, is."""
-    above = [path.parent, *(folder for folder in folders if folder in path.parents)]
-    return not path.exists() and any(folder.is_dir() for folder in above)
+    """Whether a file is not there while its folder, or an added one above it, is and holds something else."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return any(map(_is_filled, [path.parent, *(folder for folder in folders if folder in path.parents)]))
+    except (OSError, ValueError):  # as in a folder that may not be opened
+        return False
+    return False
+
+
+def _is_filled(folder: Path) -> bool:
+    """Whether a folder can be read and is not empty, as the place of an unmounted disk is."""
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return False
 
 
 def _note(empty: Sequence[int | None]) -> str:

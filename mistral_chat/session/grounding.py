@@ -110,14 +110,8 @@ class Grounding:
         if conversation_id is None or not self._environment.saved:
             self.chosen = list(names)
             return
-        before = self.collections
+        await self._environment.saver.write(lambda store: store.documents.attach(conversation_id, *names))
         self.chosen = []
-
-        def change(store: ConversationStore) -> None:
-            store.documents.attach(conversation_id, *names)
-            store.documents.detach(conversation_id, *(name for name in before if name not in names))
-
-        await self._environment.saver.write(change)
 
     async def give(self, turn: TranscriptTurn, *, recall: bool = True) -> TranscriptTurn:
         """Find passages for a message whose turn was saved, save them with it, and return the updated turn.

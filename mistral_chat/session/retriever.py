@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.documents.passages import estimate_tokens
 from mistral_chat.documents.reader import DocumentReader
-from mistral_chat.errors import InvalidText, MistralChatError
+from mistral_chat.errors import DocumentNotFound, InvalidText, MistralChatError
 from mistral_chat.message_form import split_message
 from mistral_chat.session.documents import BUDGET as DOCUMENTS_BUDGET
 from mistral_chat.session.documents import DocumentIndexer, DocumentSearch, asks_for_the_whole
@@ -150,8 +151,19 @@ class Retriever:
                 found += [each.as_given() for each in best]
                 budget -= sum(each.tokens for each in found)
         if not found and before is not None and _ASKS_ABOUT_THE_REPLY.search(request.message):
-            return [each for each in before.turn.passages if each.kind == "document"]
+            return self._still_attached(before.turn.passages, request, budget)
         return found
+
+    def _still_attached(self, passages: Sequence[Passage], request: RetrievalRequest, budget: int) -> list[Passage]:
+        """Those of some passages that are in the documents searched now, as far as they fit."""
+        kept: list[Passage] = []
+        for store, names in ((request.store, request.files), (self.documents, request.collections)):
+            for each in passages:
+                with suppress(DocumentNotFound):
+                    if each.tokens <= budget and store.documents.passages_of(each.key)[each.key].collection in names:
+                        kept.append(each)
+                        budget -= each.tokens
+        return kept
 
     def _passage_count(self, request: RetrievalRequest) -> int:
         files = request.store.documents.passage_count(request.files) if request.files else 0

@@ -198,18 +198,12 @@ class DocumentStore:
                 _delete_collection(connection, found["row"])
 
     def attach(self, conversation_id: str, *names: str) -> None:
-        """Attach collections to a conversation."""
+        """Attach these collections to a conversation, and no others."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
             rows = [(conversation, _collection(connection, name)) for name in names]
+            connection.execute("DELETE FROM conversation_collections WHERE conversation = ?", (conversation,))
             connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
-
-    def detach(self, conversation_id: str, *names: str) -> None:
-        """Detach collections from a conversation."""
-        with self.database.write() as connection:
-            conversation = conversation_row(connection, conversation_id)["row"]
-            rows = [(conversation, _collection(connection, name)) for name in names]
-            connection.executemany("DELETE FROM conversation_collections WHERE conversation = ? AND collection = ?", rows)
 
     def attached(self, conversation_id: str) -> list[str]:
         """The names of the collections attached to a conversation, sorted."""

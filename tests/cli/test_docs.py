@@ -147,6 +147,37 @@ def test_an_update_finds_new_files_of_a_folder_and_keeps_those_of_a_missing_one(
     assert as_json(program, *words_only("docs", "search", "owls")) == []
 
 
+def test_an_update_keeps_the_documents_of_an_unmounted_disk(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder), "-C", "home"))
+    folder.rename(folder.with_name("elsewhere"))
+    folder.mkdir()
+    assert {row["status"] for row in as_json(program, *words_only("docs", "update"))} == {"missing"}
+
+
+def test_a_path_that_cannot_be_looked_at_does_not_end_an_update(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
+    with closing(program.open_store()) as store:
+        store.documents.add_document("home", str(folder / ("a" * 300)), kind="text", size=1, mtime=1)
+    rows = as_json(program, *words_only("docs", "update"))
+    assert sorted(row["status"] for row in rows) == ["missing", "unchanged"]
+
+
+def test_a_file_is_indexed_once_by_whatever_path(program: Program, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
+    monkeypatch.chdir(folder / "sub")
+    (row,) = as_json(program, *words_only("docs", "add", "../lease.md", "-C", "home"))
+    assert (row["document"], row["status"]) == (str(folder / "lease.md"), "unchanged")
+    assert run(program, "docs", "show", "../lease.md").exit_code == 0
+
+
+def test_a_name_that_is_not_text_is_refused(program: Program, folder: Path) -> None:
+    Path(os.fsdecode(bytes(folder) + b"/\xff.md")).write_text("Owls hunt at night.\n")
+    result = run(program, *words_only("docs", "add", str(folder), "-C", "home"))
+    assert "its name is not valid text; rename it." in result.stderr
+    assert len(as_json(program, "docs", "list", "-C", "home")) == 4
+    assert run(program, *words_only("docs", "update", "--json")).exit_code == 1
+
+
 def test_a_collection_is_looked_up_before_its_removal_is_confirmed(program: Program) -> None:
     result = run(program, "docs", "rm", "-C", "nowhere")
     assert "No collection 'nowhere'" in result.stderr

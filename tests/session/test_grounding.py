@@ -130,6 +130,11 @@ async def test_attached_documents_are_searched_and_no_match_is_reported(bench: S
     await bench.say(session, "quantum chromodynamics")
     (event,) = given(bench)
     assert "Nothing found" in event.notice
+    await bench.say(session, "Who repairs the roof?")
+    bench.store.documents.create_collection("other")
+    await session.grounding.attach("other")
+    await bench.say(session, "Explain that again, shorter")
+    assert not bench.last(session).passages, "nothing is given from what is no longer attached"
     await session.grounding.attach()
     await bench.say(session, "Who repairs the roof?")
     assert session.grounding.collections == []
@@ -156,8 +161,10 @@ async def test_attached_collections_belong_to_the_conversation(bench: SessionBen
     await session.grounding.attach("home")
     await bench.say(session, "Who repairs the roof?")
     assert bench.open(session.conversation_id).grounding.collections == ["home"]
+    session.grounding.chosen = ["home"]
     with pytest.raises(DocumentNotFound):
         await session.grounding.attach("nowhere")
+    assert session.grounding.chosen == ["home"], "what could not be saved is attached later"
 
 
 async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:

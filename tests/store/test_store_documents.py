@@ -207,7 +207,7 @@ def test_a_conversation_uses_collections_until_they_are_detached(store: Conversa
     store.documents.attach(conversation, "two", "one", "one")
     assert store.documents.attached(conversation) == ["one", "two"]
     assert store.documents.attached(store.fork(turn)) == ["one", "two"]
-    store.documents.detach(conversation, "two")
+    store.documents.attach(conversation, "one")
     assert store.documents.attached(conversation) == ["one"]
     with pytest.raises(DocumentNotFound, match="No collection 'three'"):
         store.documents.attach(conversation, "three")
