@@ -74,8 +74,6 @@ class ReplyFinished:
     """The turn as saved."""
     completion: Completion | None
     """None if the reply was cancelled before the engine answered."""
-    pieces: int = 0
-    """The number of pieces of text that were added."""
 
 
 @dataclass(frozen=True, slots=True)

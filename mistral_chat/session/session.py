@@ -353,7 +353,7 @@ class ChatSession:
         reply.finish(reason, model=self._model, usage=usage)
         model = self._model or reply.turn.turn.model
         self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)
-        await self._emit(events.ReplyFinished(reply.turn, completion, reply.pieces))
+        await self._emit(events.ReplyFinished(reply.turn, completion))
 
     async def _cancelled(self, pending: PendingReply) -> None:
         if pending.reply is not None:

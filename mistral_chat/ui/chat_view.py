@@ -75,8 +75,8 @@ class ChatView:
                 screen.transcript.show_context(screen.session.context.seen)
                 if first:
                     screen.notice.show(_context_full(len(turns)))
-            case events.ReplyFinished(turn, _, pieces):
-                self._reply_finished(turn, pieces)
+            case events.ReplyFinished(turn, completion):
+                self._reply_finished(turn, added=completion.text if completion is not None else "")
             case events.ReplyFailed(error, turn):
                 self._reply_failed(error, turn)
 
@@ -341,11 +341,11 @@ class ChatView:
         self.show_state()
         self._show_progress(at_once=True)
 
-    def _reply_finished(self, shown: TranscriptTurn, pieces: int) -> None:
+    def _reply_finished(self, shown: TranscriptTurn, *, added: str) -> None:
         screen, reason = self._screen, shown.turn.finish_reason
         screen.transcript.finish(shown)
         screen.status.warning, screen.status.state = False, "stopped" if reason == "cancelled" else ""
-        if reason == "stop" and shown.turn.reply and not pieces:
+        if reason == "stop" and shown.turn.reply and not added:
             screen.notice.show("The model had nothing to add.")
 
     def _reply_failed(self, error: MistralChatError, shown: TranscriptTurn | None) -> None:
