@@ -131,25 +131,25 @@ class GrowingReply:
 
 
 def save_question(
-    store: ConversationStore, conversation_id: str | None, request: ReplyRequest, *, new: Resolved, model: str
+    store: ConversationStore, conversation_id: str | None, pending: PendingReply, *, new: Resolved, model: str
 ) -> tuple[str, TranscriptTurn]:
-    """Save the question of `request`; returns the conversation and the turn to be answered.
+    """Save the question of `pending`; returns the conversation and the turn to be answered.
 
     Args:
         store: the conversations.
         conversation_id: None starts a conversation.
-        request: the question.
+        pending: the question.
         new: the settings of a new conversation.
         model: the loaded model's name.
 
     Raises:
         ConversationNotFound: the conversation or the turn was deleted.
-        UsageError: the reply to continue is not the last one.
+        UsageError: the reply to continue is not the last one, or the reply was stopped.
     """
     with store.database.write():  # all of it or nothing: a full disk would leave an empty conversation
         if conversation_id is not None and store.conversation(conversation_id).summary.trashed is not None:
             store.restore(conversation_id)  # another window moved it there; nothing is written into the trash
-        match request:
+        match pending.request:
             case NewMessage(text):
                 if conversation_id is None:
                     conversation_id = store.create(system=new.system, model=model, sampling=new.own_sampling, persona=new.persona)
@@ -164,6 +164,8 @@ def save_question(
                 last = store.turns_page(conversation_id or "", before=None, limit=1)
                 if not last or last[-1].turn_id != turn_id:
                     raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
+        if pending.task is not None and pending.task.cancelling():
+            raise UsageError("The reply was stopped.")  # while the database was in use; the message went back to the box
         return conversation_id or "", store.turn(turn_id)
 
 

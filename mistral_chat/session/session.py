@@ -38,7 +38,6 @@ from mistral_chat.session.reply import (
     validate_message,
 )
 from mistral_chat.session.titles import TitleWriter
-from mistral_chat.store.store import ConversationStore
 
 
 class ChatSession:
@@ -302,16 +301,14 @@ class ChatSession:
     async def _begin(self, pending: PendingReply) -> GrowingReply:
         """Save the question, report the turn with its pending reply, and give it passages."""
         environment, request, before = self.environment, pending.request, self.conversation.turns[-1:]
-        asked, new, model = self.conversation_id, self.conversation.resolve(), self._model
-
-        def save(store: ConversationStore) -> tuple[str, TranscriptTurn]:
-            with store.database.write():
-                saved = save_question(store, asked, request, new=new, model=model)
-                if pending.task is not None and pending.task.cancelling():  # the message is in the message box again
-                    raise StoreError("The message was stopped.")
-                return saved
-
-        conversation_id, turn = await environment.saver.write(save)
+        work = partial(
+            save_question,
+            conversation_id=self.conversation_id,
+            pending=pending,
+            new=self.conversation.resolve(),
+            model=self._model,
+        )
+        conversation_id, turn = await environment.saver.write(work)
         self.conversation.id = conversation_id
         reply = pending.reply = GrowingReply(environment.saver, turn, environment.clock)
         if isinstance(request, Regenerate | EditMessage):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, until
+from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
+from support.effort import PATIENCE
 
 from mistral_chat.errors import StoreBusy
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
@@ -170,3 +172,20 @@ async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
         await pilot.press("ctrl+t")
         await until(pilot, lambda: "Stop the reply (Esc) first." in harness.chat.notice)
         assert harness.chat.saved
+
+
+async def test_quitting_makes_a_message_that_is_not_saved_yet_a_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.ui.screens.chat._SAVING_PATIENCE", PATIENCE)
+    harness = AppHarness(path=tmp_path / "c.db")
+    async with run_loaded(harness) as pilot:
+        with closing(sqlite3.connect(tmp_path / "c.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await send_message(pilot, harness, "Precious")
+            await until(pilot, lambda: harness.screen.session.replying and harness.screen.opened.saver._running)
+            leaving = asyncio.create_task(harness.screen.leave())
+            await until(pilot, lambda: harness.chat.draft == "Precious")
+            other.execute("ROLLBACK")
+            await leaving
+    again = harness.open_store()
+    assert again.draft("") == "Precious"
+    assert again.latest() is None
