@@ -12,7 +12,7 @@ from textual import getters, on
 from textual.containers import Vertical
 from textual.widgets import TextArea
 
-from mistral_chat.errors import MistralChatError
+from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command, command_of, matching, parse_input
@@ -298,9 +298,10 @@ class MessageBox(Vertical):
             return
 
         async def undo() -> None:
-            if session is chat.session and file in session.attachments:
-                await session.files.remove(file)
-                self.composer.paste_text(text)
+            if session is not chat.session or file not in session.attachments:
+                raise UsageError("The attachment was sent or removed, or is in another conversation.")
+            await session.files.remove(file)
+            self.composer.paste_text(text)
 
         session.environment.undo.push("attach", undo)
         offer = f"{chat.key_of('chat.undo')} pastes {'it as text' if path is None else 'its path'} instead"

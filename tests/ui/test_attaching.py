@@ -419,6 +419,8 @@ async def test_a_paste_that_was_sent_is_no_longer_undone() -> None:
         await until_answered(pilot, harness)
         await pilot.press("ctrl+z")
         assert "Undone" not in harness.chat.notice
+        await pilot.press("f8")
+        await until(pilot, lambda: "was sent" in harness.chat.notice)
 
 
 @pytest.mark.parametrize(
