@@ -198,20 +198,23 @@ class Workspace:
     async def delete_permanently(self, conversation_id: str | None, *, forget: Callable[[list[str]], object]) -> bool:
         """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
 
-        First `forget` deletes what is kept of them outside the database.
+        First `forget` deletes what is kept of them outside the database. The model's cache loses them once it is free.
 
         Raises:
             StoreError: it could not be deleted. It is not tried again.
         """
+        gone = [conversation_id] if conversation_id is not None else []
 
         def work(store: ConversationStore) -> bool:
             if conversation_id is not None:
-                forget([conversation_id])
+                forget(gone)
                 return store.delete(conversation_id)
-            store.empty_trash(forget=forget)
+            gone.extend(store.empty_trash(forget=forget))
             return not store.purge_pending()
 
-        return await self.saver.write(work)
+        traceless = await self.saver.write(work)
+        self.environment.spawn(self.discard(gone))
+        return traceless
 
     async def undo(self) -> str:
         """Undo the last action, and return its name; empty if there is none.

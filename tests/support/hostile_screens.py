@@ -137,10 +137,6 @@ def _search(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     return SearchDialog(harness.store)
 
 
-async def _forget(_gone: list[str]) -> None:
-    """Nothing else is kept."""
-
-
 def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     for text in texts:
         harness.store.trash(harness.add_conversation(("Question", "Answer"), title=storable(text)[:300]))
@@ -151,7 +147,7 @@ def _trash(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:
     async def delete(_conversation_id: str | None) -> bool:
         return True
 
-    return TrashDialog(harness.store, restore=restore, delete=delete, forget=_forget)
+    return TrashDialog(harness.store, restore=restore, delete=delete)
 
 
 def _background(harness: AppHarness, texts: Sequence[str]) -> Screen[Any]:

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from support.app_harness import AppHarness, run_loaded, screen_text, until
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,21 @@ async def test_a_deletion_goes_on_when_the_trash_is_closed(tmp_path: Path) -> No
             other.execute("ROLLBACK")
         await until(pilot, lambda: not harness.store.summaries(where="trash"))
         assert harness.forgotten == [doomed]
+
+
+async def test_a_deletion_does_not_wait_for_a_reply_elsewhere() -> None:
+    harness = AppHarness(answer=lambda _: f"A {PAUSE}")
+    harness.store.trash(harness.add_conversation(("Question", "Answer"), title="Bread"))
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "Hello")
+        await until(pilot, lambda: "A " in screen_text(harness))
+        await pilot.press("f10")
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
+        await pilot.press("delete")
+        await until(pilot, lambda: "permanently?" in screen_text(harness))
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: "The trash is empty." in screen_text(harness))
+        assert harness.chat.replying
 
 
 async def test_the_trash_is_emptied() -> None:

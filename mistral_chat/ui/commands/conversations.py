@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import ConversationNotFound, UsageError
@@ -83,20 +82,20 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
     """Open the trash, and then what was restored from it."""
     from mistral_chat.ui.dialogs.trash import TrashDialog
 
-    async def discard(gone: list[str]) -> None:
-        await screen.opened.discard(gone)
-        if screen.session.conversation_id in gone:
-            # Another window moved it to the trash. Its draft is gone with it.
-            await screen.open(None, screen.opened.saver.draft(""))
-
     workspace = screen.opened
+
+    async def delete(conversation_id: str | None) -> bool:
+        traceless = await workspace.delete_permanently(conversation_id, forget=screen.context.discard_snapshots)
+        shown = workspace.current.conversation_id
+        if screen.workspace is workspace and shown is not None and workspace.store.state(shown) is None:
+            # Another window moved it to the trash. Its draft is gone with it.
+            await screen.open(None, workspace.saver.draft(""))
+        return traceless
 
     async def restore(conversation_id: str) -> None:
         await workspace.saver.write(lambda store: store.restore(conversation_id))
 
-    delete = partial(workspace.delete_permanently, forget=screen.context.discard_snapshots)
-    dialog = TrashDialog(workspace.store, restore=restore, delete=delete, forget=discard)
-    restored = await screen.app.push_screen_wait(dialog)
+    restored = await screen.app.push_screen_wait(TrashDialog(workspace.store, restore=restore, delete=delete))
     screen.sidebar.reload()
     if restored is not None:
         await screen.open(restored)

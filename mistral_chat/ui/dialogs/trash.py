@@ -49,7 +49,6 @@ class TrashDialog(Dialog[str]):
         *,
         restore: Callable[[str], Awaitable[object]],
         delete: Callable[[str | None], Awaitable[bool]],
-        forget: Callable[[list[str]], Awaitable[None]],
     ) -> None:
         """List the trash of `store`.
 
@@ -58,13 +57,11 @@ class TrashDialog(Dialog[str]):
             restore: restores the conversation with an id; raises `StoreError`.
             delete: deletes the conversation with an id permanently, None all in the trash; returns whether no trace is left.
                 Raises `StoreError`.
-            forget: removes conversations that are to be deleted from the model's memory.
         """
         super().__init__()
         self._store = store
         self._put_back = restore
         self._delete = delete
-        self._forget = forget
         self._deletion: asyncio.Task[str] | None = None
         self._titles: dict[str, str] = {}
         """The titles of the conversations listed, by their ids."""
@@ -96,32 +93,31 @@ class TrashDialog(Dialog[str]):
     def action_destroy(self) -> None:
         """Delete the selected conversation permanently, after a question."""
         if (selected := self.marked) is not None:
-            self._destroy([selected], f"Delete “{one_line(self._titles[selected], 60) or 'New conversation'}” permanently?")
+            self._destroy(selected, f"Delete “{one_line(self._titles[selected], 60) or 'New conversation'}” permanently?")
 
     def action_empty(self) -> None:
         """Delete everything in the trash permanently, after a question."""
         if self._titles:
-            self._destroy(list(self._titles), "Empty the trash?", everything=True)
+            self._destroy(None, "Empty the trash?")
 
     @work(group="destroy", exclusive=True, exit_on_error=False)
-    async def _destroy(self, ids: list[str], question: str, *, everything: bool = False) -> None:
-        what = "This" if len(ids) == 1 else f"This deletes {len(ids):,} conversations and"
+    async def _destroy(self, conversation_id: str | None, question: str) -> None:
+        count = len(self._titles) if conversation_id is None else 1
+        what = "This" if count == 1 else f"This deletes {count:,} conversations and"
         if not await self.app.push_screen_wait(ConfirmDialog(question, f"{what} cannot be undone.", yes="Delete", no="Keep")):
             return
         self.show_status("Deleting…")
-        # Leaving the dialog ends this worker, but not a deletion: what else is kept of the conversations goes too.
-        self._deletion = asyncio.create_task(self._delete_everywhere(ids, everything=everything))
+        # Leaving the dialog ends this worker, but not a deletion.
+        self._deletion = asyncio.create_task(self._delete_now(conversation_id))
         result = await asyncio.shield(self._deletion)
         self._show()
         if result:
             self.show_status(result)
 
-    async def _delete_everywhere(self, ids: list[str], *, everything: bool) -> str:
-        """Delete conversations and what the model keeps of them; return what remains to be said."""
-        # First, so that the model saves no snapshot of a deleted conversation.
-        await self._forget(ids)
+    async def _delete_now(self, conversation_id: str | None) -> str:
+        """Delete a conversation, None all; return what remains to be said."""
         try:
-            traceless = await self._delete(None if everything else ids[0])
+            traceless = await self._delete(conversation_id)
         except StoreError as error:
             return str(error)
         return "" if traceless else "Deleted. Remaining data is erased later: the database is in use, or the disk is full."
