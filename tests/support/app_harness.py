@@ -510,10 +510,11 @@ async def send_message(pilot: Pilot[Any], harness: AppHarness, text: str) -> Non
     await pilot.press("enter")
 
 
-async def until_answered(pilot: Pilot[Any], harness: AppHarness) -> None:
+async def until_answered(pilot: Pilot[Any], harness: HasApp) -> None:
     """Wait until nothing is being written, and everything is saved and drawn."""
-    await until(pilot, lambda: harness.chat.turns and not harness.chat.replying, "the reply has ended")
-    await until(pilot, lambda: not harness.screen.opened.saver.pending, "the reply is saved")
+    chat = ChatDriver(harness.app)
+    await until(pilot, lambda: chat.turns and not chat.replying, "the reply has ended")
+    await until(pilot, lambda: not chat.screen.opened.saver.pending, "the reply is saved")
     await pilot.pause()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import rendered_rows, run, until, until_drawn
+from support.app_harness import rendered_rows, run, until, until_answered, until_drawn
 from support.first_run import SIZE, STALL, FirstRun, chatting, point_at, stalled
 from support.hub_server import Fault
 
@@ -29,7 +29,7 @@ async def in_the_background(pilot: Pilot[Any], first: FirstRun) -> None:
 async def asked(pilot: Pilot[Any], first: FirstRun, text: str) -> str:
     """Say `text`; the reply."""
     await pilot.press(*text, "enter")
-    await until(pilot, lambda: first.chat.turns and not first.chat.replying)
+    await until_answered(pilot, first)
     return first.store.turns(first.store.latest() or "")[-1].turn.reply
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.app_harness import AppHarness, rendered_rows, run, until, until_drawn
+from support.app_harness import AppHarness, rendered_rows, run, until, until_answered, until_drawn
 from support.first_run import GB, FirstRun, FrozenModelService, chatting, download, point_at, usual_listing
 from support.hub_server import HubServer
 from support.tiny_files import gguf_bytes
@@ -29,7 +29,7 @@ async def test_the_first_run_leads_from_nothing_to_a_reply(first: FirstRun) -> N
         await chatting(pilot, first)
         assert first.target.read_bytes() == first.content
         await pilot.press(*"hello", "enter")
-        await until(pilot, lambda: first.chat.turns and not first.chat.replying)
+        await until_answered(pilot, first)
         assert first.store.turns(first.store.latest() or "")[0].turn.reply == "You said: hello"
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import rendered_rows, run, until, until_drawn
+from support.app_harness import rendered_rows, run, until, until_answered, until_drawn
 from support.first_run import (
     FirstRun,
     FrozenModelService,
@@ -36,7 +36,7 @@ async def test_changing_the_model_keeps_the_conversation(first: FirstRun) -> Non
     async with run(first) as pilot:
         await chatting(pilot, first)
         await pilot.press(*"stay", "enter")
-        await until(pilot, lambda: first.chat.turns and not first.chat.replying)
+        await until_answered(pilot, first)
         await pilot.press("f7")
         await until(pilot, lambda: first.choosing)
         await until_drawn(pilot, "in use")
@@ -60,8 +60,8 @@ async def test_changing_the_model_ends_the_current_reply(first: FirstRun) -> Non
         assert not first.chat.replying
         await chatting(pilot, first)
         assert first.chat.runner is not None
-        turn = first.store.turns(first.store.latest() or "")[0].turn
-        assert turn.finish_reason is not None, "the reply is kept"
+        (turn,) = first.store.turns(first.store.latest() or "")
+        await until(pilot, lambda: first.store.turn(turn.turn_id).turn.finish_reason is not None, "the reply is kept")
 
 
 async def with_the_demo(pilot: Pilot[Any], first: FirstRun) -> None:
