@@ -26,8 +26,8 @@ class BackgroundTask:
     """The activity, such as ``"titling"``."""
     about: str
     """Its object or purpose. Untrusted text."""
-    cancel: Callable[[], object] | None
-    """Asks it to stop; None if it cannot be cancelled."""
+    cancel: Callable[[], object]
+    """Asks it to stop."""
     kept: str
     """What remains after it was cancelled, as a sentence."""
     quiet: bool
@@ -92,7 +92,7 @@ class TaskRegistry:
         return f"⟳ {', '.join(words)}" if words else ""
 
     def begin(
-        self, name: str, about: str = "", *, cancel: Callable[[], object] | None = None, kept: str = "", quiet: bool = False
+        self, name: str, about: str = "", *, cancel: Callable[[], object], kept: str = "", quiet: bool = False
     ) -> BackgroundTask:
         """List a task until it ends; see `BackgroundTask` for what the arguments mean."""
         task = BackgroundTask(name, about, cancel, kept, quiet, self)
@@ -116,11 +116,10 @@ class TaskRegistry:
         self._changed(self.text)
 
     def cancel(self, only: BackgroundTask | None = None) -> list[BackgroundTask]:
-        """Cancel every cancellable task, or `only` one; returns the cancelled ones."""
-        cancelled = [task for task in self.tasks if task.cancel is not None and only in {None, task}]
+        """Cancel every task, or `only` one; returns the cancelled ones."""
+        cancelled = [task for task in self.tasks if only in {None, task}]
         for task in cancelled:
-            if task.cancel is not None:
-                task.cancel()
+            task.cancel()
         return cancelled
 
 

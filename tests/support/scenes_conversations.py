@@ -99,7 +99,7 @@ def with_personas() -> AppHarness:
 
 async def _half_named(pilot: Pilot[Any], harness: AppHarness) -> None:
     """Show a background task that never ends."""
-    harness.chat.tasks.begin("titling")
+    harness.chat.tasks.begin("titling", cancel=lambda: None)
 
 
 async def _weighed(pilot: Pilot[Any], harness: AppHarness) -> None:

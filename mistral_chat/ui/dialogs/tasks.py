@@ -64,11 +64,7 @@ class TasksDialog(Dialog[None]):
         """Cancel the selected task."""
         index = self.listed.highlighted
         if index is not None and index < len(self._listed):
-            task = self._listed[index]
-            if task.cancel is None:
-                self.show_status(f"“{task.name}” cannot be cancelled. It ends by itself.")
-            else:
-                self.show_status(cancelled_message(self._registry.cancel(task)))
+            self.show_status(cancelled_message(self._registry.cancel(self._listed[index])))
 
     def action_stop_all(self) -> None:
         """Cancel every task."""
