@@ -102,18 +102,12 @@ class ModelPicker:
         for workspace in screen.workspaces:
             await workspace.model_changed()
         screen.view.show_state()
-        if isinstance(event, ModelLoaded):
-            await self._loaded()
+        if isinstance(event, ModelLoaded) and screen.workspace is not None:
+            screen.message_box.measure()
+            await screen.session.files.count()
+            await screen.session.context.prefill()
         elif isinstance(event, ModelFailed):
             self._failed(event.error, queued=queued)
-
-    async def _loaded(self) -> None:
-        screen = self._screen
-        if screen.workspace is None:
-            return
-        screen.message_box.measure()
-        await screen.session.files.count()
-        await screen.session.context.prefill()
 
     def _failed(self, error: MistralChatError, *, queued: bool) -> None:
         screen = self._screen

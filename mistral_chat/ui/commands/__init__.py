@@ -201,8 +201,6 @@ def matching(draft: str) -> list[Command]:
 
 def command_of(name: str) -> Command | None:
     """The command that a slash and its name, an alias or a unique beginning of one stand for; None for anything else."""
-    if not name.startswith("/") or len(name) == 1:
-        return None
-    exact = next((each for each in all_commands() if name[1:] in each.names), None)
-    begun = matching(name)
-    return exact or (begun[0] if len(begun) == 1 else None)
+    begun = matching(name) if len(name) > 1 else []
+    found = [each for each in begun if name[1:] in each.names] or begun
+    return found[0] if len(found) == 1 else None

@@ -43,7 +43,7 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
     elif screen.composer.text:
         screen.composer.clear_draft()
         screen.notice.show("Draft cleared. Ctrl+Z restores it.")
-    elif screen.commands.pressed_twice("quit"):
+    elif screen.commands.pressed_twice():
         await screen.app.run_action("quit")
     else:
         screen.notice.show("Press Ctrl+C again to quit.")
@@ -96,10 +96,9 @@ async def context(screen: ChatScreen, _argument: str) -> None:
     session, usage = screen.session, screen.session.context.usage
     if usage is None:
         raise UsageError("The model has not loaded yet.")
-    turns = screen.transcript.turns
-    conversation_id = session.conversation_id
-    page = screen.opened.store.turns_page(conversation_id, before=None, limit=1) if conversation_id and turns else []
-    count, loaded = page[-1].depth if page else 0, {turn.turn_id for turn in turns}
+    turns, conversation_id = screen.transcript.turns, session.conversation_id
+    count = screen.opened.store.conversation(conversation_id).summary.turns if conversation_id else 0
+    loaded = {turn.turn_id for turn in turns}
     evicted = set(screen.transcript.evicted)
     await screen.app.push_screen_wait(
         ContextDialog(

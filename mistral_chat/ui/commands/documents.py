@@ -12,7 +12,7 @@ from mistral_chat.ui.commands.conversations import open_at
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mistral_chat.conversation import Passage, TranscriptTurn
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.ui.screens.chat import ChatScreen
 
 
@@ -70,6 +70,7 @@ async def show_sources(screen: ChatScreen, turn: TranscriptTurn, *, recalled: bo
     Scrolls to an exchange, shows a passage.
     """
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+    from mistral_chat.ui.dialogs.passage import PassageDialog
 
     passages = turn.turn.passages
     places = [place for place, each in enumerate(passages) if each.kind == "exchange" or not recalled]
@@ -82,15 +83,9 @@ async def show_sources(screen: ChatScreen, turn: TranscriptTurn, *, recalled: bo
             for place in places
         ]
         chosen = await screen.app.push_screen_wait(ChoiceDialog("Sources", choices, text="Given to the model with the message."))
-    if chosen is not None:
-        await open_source(screen, passages[int(chosen)])
-
-
-async def open_source(screen: ChatScreen, passage: Passage) -> None:
-    """Go to a recalled exchange, or show a passage of a document."""
-    from mistral_chat.ui.dialogs.passage import PassageDialog
-
-    conversation_id = screen.session.conversation_id
+    if chosen is None:
+        return
+    passage, conversation_id = passages[int(chosen)], screen.session.conversation_id
     if passage.kind == "exchange" and passage.key and conversation_id is not None:
         await open_at(screen, conversation_id, passage.key)
     else:

@@ -44,13 +44,12 @@ class CommandRunner:
         self._screen = screen
         self.recent: list[str] = []
         """The ids of the commands used last, the latest first."""
-        self._pressed: dict[str, float] = {}
+        self._pressed = -_TWICE_SECONDS
 
-    def pressed_twice(self, name: str) -> bool:
-        """Note that a key was pressed; True if it was pressed just before too."""
-        now = time.monotonic()
-        before, self._pressed[name] = self._pressed.get(name, -_TWICE_SECONDS), now
-        return now - before < _TWICE_SECONDS
+    def pressed_twice(self) -> bool:
+        """Note that the key that quits was pressed; True if it was pressed just before too."""
+        before, self._pressed = self._pressed, time.monotonic()
+        return self._pressed - before < _TWICE_SECONDS
 
     async def run(self, wanted: Command, argument: str = "", draft: str = "") -> None:
         """Run a command; a refused `draft` goes back to the box if it came too early, or has an argument to correct."""

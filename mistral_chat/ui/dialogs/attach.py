@@ -110,9 +110,6 @@ class AttachDialog(Dialog[str]):
         field.cursor_position = len(path)
 
     @on(Input.Changed)
-    def _changed(self) -> None:
-        self._list_names()
-
     @work(group="look", exclusive=True, exit_on_error=False)
     async def _list_names(self) -> None:
         """List the names that the path may continue with."""

@@ -15,14 +15,12 @@ from textual.widgets import Button, OptionList, Static
 
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.keymap import key_binding
+from mistral_chat.ui.widgets.status_bar import Hints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Result = TypeVar("Result")
-
-Hints = tuple[tuple[str, str], ...]
-"""Keys and what each does, the most useful first."""
 
 
 class Dialog(ModalScreen[Result | None], Generic[Result]):
@@ -82,14 +80,9 @@ def frame(title: str, *, hints: Hints = (("Esc", "cancel"),), classes: str = "")
     """Return the framed container of a dialog; `title` may quote anything."""
     container = Vertical(classes=f"dialog {classes}".strip())
     container.border_title = Content.styled(one_line(title, 100), "bold")
-    container.border_subtitle = hint_line(hints)
-    return container
-
-
-def hint_line(hints: Hints) -> Content:
-    """Format key hints for the lower edge of a frame."""
     parts = [Content.assemble((key, "$text-accent"), " ", (one_line(does, 40), "$text-muted")) for key, does in hints]
-    return Content("  ").join(parts)
+    container.border_subtitle = Content("  ").join(parts)
+    return container
 
 
 def paragraph(text: str) -> Static:

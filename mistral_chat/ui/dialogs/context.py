@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, frame
 from mistral_chat.ui.keymap import key_binding
@@ -106,8 +107,7 @@ class ContextDialog(Dialog[None]):
     def _summary(self) -> str:
         if not self._turns:
             return "No messages yet."
-        messages = f"message{'s' if self._turns != 1 else ''}"
-        summary = f"The model sees {self._usage.seen:,} of {self._turns:,} {messages}."
+        summary = f"The model sees {self._usage.seen:,} of {counted(self._turns, 'message')}."
         return f"{summary} You excluded {self._excluded:,}." if self._excluded else summary
 
     def _dropped(self) -> Content:

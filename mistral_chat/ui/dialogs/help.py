@@ -161,15 +161,13 @@ def help_parts(active: Mapping[str, ActiveBinding], commands: Sequence[Command] 
     known = {command.id for command in commands}
     found: dict[str, dict[tuple[DOMNode, str], list[ActiveBinding]]] = {}
     for each in active.values():
-        if each.binding.id in known:
-            continue
-        if not each.binding.system and (each.binding.tooltip or each.binding.description):
-            heading = _heading(each.node) if each.binding.tooltip else _PLAIN
-            found.setdefault(heading, {}).setdefault((each.node, each.binding.action), []).append(each)
-    plain = found.pop(_PLAIN, {})
-    groups = {**found, _PLAIN: plain} if plain else found
-    by_task = command_parts(commands, active) if commands else []
-    return by_task + [HelpPart(heading, tuple(map(_row, actions.values()))) for heading, actions in groups.items()]
+        binding = each.binding
+        if binding.id not in known and not binding.system and (binding.tooltip or binding.description):
+            heading = _heading(each.node) if binding.tooltip else _PLAIN
+            found.setdefault(heading, {}).setdefault((each.node, binding.action), []).append(each)
+    groups = sorted(found.items(), key=lambda group: group[0] == _PLAIN)
+    parts = [HelpPart(heading, tuple(map(_row, actions.values()))) for heading, actions in groups]
+    return command_parts(commands, active) + parts
 
 
 def command_parts(commands: Sequence[Command], active: Mapping[str, ActiveBinding]) -> list[HelpPart]:

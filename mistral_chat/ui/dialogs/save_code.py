@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_chat.errors import UsageError
+from mistral_chat.formatting import counted
 from mistral_chat.paths import output_path, write_new
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
@@ -39,8 +40,8 @@ def choose_code(title: str, blocks: Sequence[Code], selected: int = 0) -> Choice
     """Return a dialog that lists code `blocks`; its result is the number of one, from 0."""
     choices = []
     for number, block in enumerate(blocks):
-        lines = block.text.rstrip("\n").count("\n") + 1
-        label = " · ".join(filter(None, [str(number + 1), block.language, f"{lines:,} line{'s' if lines != 1 else ''}"]))
+        lines = counted(block.text.rstrip("\n").count("\n") + 1, "line")
+        label = " · ".join(filter(None, [str(number + 1), block.language, lines]))
         choices.append(Choice(str(number), label, block.text.strip().partition("\n")[0] or "empty"))
     return ChoiceDialog(title, choices, selected=str(selected))
 

@@ -65,10 +65,6 @@ class SearchDialog(Dialog["SearchHit"]):
             yield status_line(_SYNTAX)
             yield OptionList(markup=False, compact=True)
 
-    @on(Input.Changed)
-    def _changed(self, event: Input.Changed) -> None:
-        self._search(event.value)
-
     @on(Input.Submitted)
     def _submitted(self) -> None:
         self.listed.action_select()
@@ -78,10 +74,11 @@ class SearchDialog(Dialog["SearchHit"]):
         if event.option in self._hits:  # else the text was changed in the meantime
             self.dismiss(self._hits[event.option])
 
+    @on(Input.Changed)
     @work(group="search", exclusive=True, exit_on_error=False)
-    async def _search(self, query: str) -> None:
+    async def _search(self, event: Input.Changed) -> None:
         try:
-            hits = await asyncio.to_thread(_find, self._store, query)
+            hits = await asyncio.to_thread(_find, self._store, event.value)
         except StoreError as error:
             self.show_status(str(error), warning=True)
             return
@@ -91,7 +88,7 @@ class SearchDialog(Dialog["SearchHit"]):
         self.listed.set_options(self._hits)
         self.listed.highlighted = 0
         found = f"The best {len(hits)} hits" if best else f"{len(hits)} found"
-        self.show_status(found if hits else "Nothing found" if query.strip() else _SYNTAX)
+        self.show_status(found if hits else "Nothing found" if event.value.strip() else _SYNTAX)
 
 
 def _find(store: ConversationStore, query: str) -> list[SearchHit]:

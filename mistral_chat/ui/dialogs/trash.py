@@ -12,6 +12,7 @@ from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
 from mistral_chat.errors import StoreError
+from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
@@ -131,8 +132,7 @@ class TrashDialog(Dialog[str]):
         self.listed.set_options([Option(_line(summary), id=summary.conversation_id) for summary in found])
         self.listed.highlighted = 0
         self._titles = {summary.conversation_id: summary.title for summary in found}
-        count = len(found)
-        self.show_status(f"{count:,} conversation{'s' if count != 1 else ''}" if count else "The trash is empty.")
+        self.show_status(counted(len(found), "conversation") if found else "The trash is empty.")
         for button in self.query(Button):
             button.disabled = not found
 

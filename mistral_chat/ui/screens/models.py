@@ -331,7 +331,13 @@ class ModelsScreen(Screen["str | None"]):
 
     @work(group="dialog", exclusive=True, exit_on_error=False)
     async def _leave_download(self) -> None:
-        answer = await self.app.push_screen_wait(leave_dialog())
+        """Ask what happens to the download when its screen is left."""
+        choices = (
+            Choice("", "Stay"),
+            Choice("background", "Continue in the background", "The model list shows its progress"),
+            Choice("pause", "Pause and leave", "Downloaded data is kept"),
+        )
+        answer = await self.app.push_screen_wait(ChoiceDialog("Leave the download?", choices))
         if answer == "background":
             self.action_background()
         elif answer == "pause":
@@ -492,16 +498,6 @@ def with_activity(row: ModelRow, task: ModelTask | None) -> ModelRow:
     return replace(row, activity=activity, downloaded=progress.bytes, bytes=progress.total, exact=True)
 
 
-def leave_dialog() -> ChoiceDialog:
-    """Asks what happens to a download when its screen is left."""
-    choices = (
-        Choice("", "Stay"),
-        Choice("background", "Continue in the background", "The model list shows its progress"),
-        Choice("pause", "Pause and leave", "Downloaded data is kept"),
-    )
-    return ChoiceDialog("Leave the download?", choices)
-
-
 def actions_dialog(row: ModelRow) -> ChoiceDialog | None:
     """Asks what to do with a model: for the action of the screen that does it; None if nothing can be done."""
     choices = []
@@ -582,25 +578,20 @@ def action_label(row: ModelRow | None, listing: ModelListing) -> str:
     return f"Download{'' if row.bytes is None else ' ' + _about_size(row)}{anyway}"
 
 
-def download_summary(row: ModelRow, listing: ModelListing) -> str:
-    """The cost of a download: its size, the memory that the model needs, and what is missing."""
+def download_dialog(row: ModelRow, listing: ModelListing) -> ConfirmDialog:
+    """Asks whether a model is downloaded, and the embedding model with it; says what that costs and what is missing."""
+    title = f"{'Resume the download of' if row.downloaded else 'Download'} {one_line(row.label, 60)}?"
     size = f"{_about_size(row)} download" if row.bytes is not None else "Download"
     lines = [f"{size} from {one_line(listing.hub)}.", row.reason]
     if row.downloaded and row.bytes:
         lines.append(f"{format_progress(row.downloaded, row.bytes)} already downloaded.")
     if lacking := missing_disk(row, listing):
         lines.append(f"Not enough disk space: {format_size(lacking)} more needed.")
-    return "\n".join(lines)
-
-
-def download_dialog(row: ModelRow, listing: ModelListing) -> ConfirmDialog:
-    """Asks whether a model is downloaded, and the embedding model with it."""
-    title = f"{'Resume the download of' if row.downloaded else 'Download'} {one_line(row.label, 60)}?"
-    text, also, companion = download_summary(row, listing), "", listing.companion
-    if companion is not None:
-        text = f"{text}\nAn embedding model finds earlier messages and documents by meaning."
+    also = ""
+    if (companion := listing.companion) is not None:
+        lines.append("An embedding model finds earlier messages and documents by meaning.")
         also = f"Also {one_line(companion.title, 24)} ({_about_size(companion)}, {one_line(companion.licence, 20)})"
-    return ConfirmDialog(title, text, yes="Download", no="Cancel", also=also)
+    return ConfirmDialog(title, "\n".join(lines), yes="Download", no="Cancel", also=also)
 
 
 def _about_size(row: ModelRow) -> str:
