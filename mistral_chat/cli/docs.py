@@ -106,6 +106,7 @@ def _index(
             _embed(indexer, collections, progress)
         finally:
             progress.clear()
+            report_pending_purge(store)
         if embedder is None and not as_json:
             click.echo(WITHOUT_EMBEDDING_MODEL, err=True)
     if as_json:

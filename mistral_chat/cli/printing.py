@@ -49,8 +49,8 @@ def shown(text: str) -> str:
 
 
 def report_pending_purge(store: ConversationStore) -> None:
-    """Report text that could not be erased yet because another program uses the database or the disk is full."""
-    if store.purge_pending():
+    """Purge, and report what cannot be erased yet because another program uses the database or the disk is full."""
+    if not store.purge():
         click.echo("Deleted. Remaining data is erased later: the database is in use, or the disk is full.", err=True)
 
 

@@ -210,7 +210,7 @@ class Workspace:
                 forget(gone)
                 return store.delete(conversation_id)
             gone.extend(store.empty_trash(forget=forget))
-            return not store.purge_pending()
+            return store.purge()
 
         traceless = await self.saver.write(work)
         self.environment.spawn(self.discard(gone))

@@ -173,8 +173,8 @@ class DocumentStore:
             found = connection.execute("SELECT path FROM collection_folders WHERE collection = ? ORDER BY path", (row,))
             return [each["path"] for each in found]
 
-    def delete_collection(self, name: str) -> bool:
-        """Delete a collection with its documents permanently, and purge; returns whether no trace is left, as `purge` does.
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection with its documents permanently. The caller purges.
 
         Each document is a separate transaction, so that others can write in between.
         """
@@ -187,7 +187,6 @@ class DocumentStore:
         with self.database.write() as connection:
             _delete_collection(connection, row)
             trash.note_purge(connection)
-        return trash.purge(self.database)
 
     def delete_unused(self, older_than: timedelta) -> None:
         """Delete the files that were attached longer ago and are in no conversation, as those of a discarded draft."""
@@ -278,12 +277,11 @@ class DocumentStore:
             values = (stored_line(error, 500), document["row"])
             connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
 
-    def delete_documents(self, *document_ids: str) -> bool:
-        """Delete documents permanently and purge; returns whether no trace is left, as `purge` does."""
+    def delete_documents(self, *document_ids: str) -> None:
+        """Delete documents permanently. The caller purges."""
         with self.database.write() as connection:
             for document_id in document_ids:
                 _delete_document(connection, _document_row(connection, document_id))
-        return trash.purge(self.database)
 
     # Passages
 
@@ -492,8 +490,8 @@ def _delete_passages(connection: Connection, document: Row) -> None:
             "INSERT INTO passages_found (passages_found, rowid, collection, title, text) VALUES ('delete', ?, ?, ?, ?)",
             (row["row"], scope, title, space_out_cjk(row["text"])),
         )
-    connection.execute("DELETE FROM passages WHERE document = ?", (document["row"],))
-    trash.note_purge(connection)
+    if connection.execute("DELETE FROM passages WHERE document = ?", (document["row"],)).rowcount:
+        trash.note_purge(connection)
 
 
 def _delete_document(connection: Connection, document: Row) -> None:
@@ -505,6 +503,7 @@ def _delete_document(connection: Connection, document: Row) -> None:
         "UPDATE turn_passages SET key = '', text = '', source = 'a deleted document' WHERE key >= ? AND key < ?", (first, last)
     )
     connection.execute("DELETE FROM documents WHERE row = ?", (document["row"],))
+    trash.note_purge(connection)
 
 
 def _delete_collection(connection: Connection, row: int) -> None:

@@ -319,7 +319,7 @@ class ConversationStore(ConversationQueries):
         `forget` is given the ids first, and deletes what is kept of them outside the database: a program that is killed in
         between leaves nothing of a deleted conversation.
 
-        What `delete` documents applies here too; `purge_pending` says whether a trace is left.
+        What `delete` documents applies here too; `purge` says whether a trace is left.
         """
         before = None if older_than is None else to_timestamp(self._now() - older_than)
         with self.database.write() as connection, attached_files_deleted(connection):
@@ -332,11 +332,6 @@ class ConversationStore(ConversationQueries):
         if deleted:
             self.purge()
         return deleted
-
-    def purge_pending(self) -> bool:
-        """Whether deleted text may still be in the files."""
-        with self.database.read() as connection:
-            return trash.purge_pending(connection)
 
     def purge(self) -> bool:
         """Remove deleted text from the files if a purge is pending; returns whether no trace is left.
@@ -387,6 +382,7 @@ class ConversationStore(ConversationQueries):
         Raises:
             StoreError: `target` exists and `replace` is not set, or it cannot be written.
         """
+        self.purge()
         backup.backup(self.database, target, replace=replace)
 
     def _timestamp(self) -> str:

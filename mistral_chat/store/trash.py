@@ -47,27 +47,23 @@ def delete(connection: Connection, conversation: Row) -> None:
 
 
 def note_purge(connection: Connection) -> None:
-    """Record that deleted text may still be in the files."""
-    connection.execute("INSERT OR IGNORE INTO owed VALUES ('purge')")
-
-
-def purge_pending(connection: Connection) -> bool:
-    """Whether deleted text may still be in the files."""
-    return connection.execute("SELECT 1 FROM owed WHERE upkeep = 'purge'").fetchone() is not None
+    """Record that deleted text may still be in the files. A purge that has begun leaves this record to the next."""
+    connection.execute("INSERT INTO owed VALUES ('purge ' || hex(randomblob(8)))")
 
 
 def purge(database: Database) -> bool:
     """Remove deleted text from the files; returns whether none is left. What cannot be removed now stays pending."""
     with database.read() as connection:
-        if not purge_pending(connection):
-            return True
+        owed = connection.execute("SELECT upkeep FROM owed").fetchall()
+    if not owed:
+        return True
     try:
         for table in ("found", "passages_found"):
             _merge_index(database, table)
         if not _truncate_wal(database):
             return False
         with database.write() as connection:
-            connection.execute("DELETE FROM owed WHERE upkeep = 'purge'")
+            connection.executemany("DELETE FROM owed WHERE upkeep = ?", owed)
     except (StoreBusy, StoreFull, StoreReadOnly):
         return False
     return True

@@ -191,6 +191,15 @@ def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: 
     assert not left
 
 
+def test_docs_update_leaves_no_byte_of_what_was_changed(program: Program, folder: Path, tmp_path: Path) -> None:
+    (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    (folder / "lease.md").write_text("The heron flew away.\n")
+    run(program, *words_only("docs", "update"))
+    left = [path.name for path in (tmp_path / "data").rglob("*") if path.is_file() and b"zygomorph" in path.read_bytes()]
+    assert not left
+
+
 def test_docs_remove_says_when_a_reader_delays_the_erasing(
     program: Program, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

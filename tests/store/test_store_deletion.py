@@ -16,7 +16,7 @@ from support.trust import environment
 from mistral_chat.conversation import Passage
 from mistral_chat.errors import ConversationNotFound
 from mistral_chat.store import trash
-from mistral_chat.store.database import open_database
+from mistral_chat.store.database import Database, open_database
 from mistral_chat.store.queries import conversation_row
 from mistral_chat.store.retrieval import add_turn_vectors
 from mistral_chat.store.store import ConversationStore
@@ -75,6 +75,12 @@ def assert_no_trace(store: ConversationStore) -> None:
     assert not {term for term in terms(store) for secret in SECRETS if term in secret.lower()}
 
 
+def pending(store: ConversationStore) -> bool:
+    """Whether a purge is still to be done."""
+    with store.database.read() as connection:
+        return connection.execute("SELECT 1 FROM owed").fetchone() is not None
+
+
 def test_the_text_is_there_before(store: ConversationStore, database: Path) -> None:
     """The other tests would pass with a search that finds nothing."""
     rebuild(store)
@@ -87,7 +93,7 @@ def test_a_deleted_conversation_leaves_no_byte_while_the_program_runs(store: Con
     doomed = rebuild(store)
     assert store.delete(doomed)
     assert_no_trace(store)
-    assert not store.purge_pending()
+    assert not pending(store)
     assert len(store.summaries()) == 50
     assert_index_is_true(store)
 
@@ -132,13 +138,46 @@ def test_a_reader_delays_the_purge_and_the_next_one_completes_it(
     doomed = rebuild(store)
     with reading(database):
         assert not store.delete(doomed)
-        assert store.purge_pending()
+        assert pending(store)
         assert len(store.summaries()) == 50
     store.close()
     again = open_store(database)
     assert again.purge()
     assert_no_trace(again)
     again.close()
+
+
+def test_what_is_deleted_while_another_program_purges_stays_to_be_purged(
+    store: ConversationStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed, other = rebuild(store), open_store(database)
+    truncate = Database.truncate_wal
+
+    def deleting(purging: Database) -> bool:
+        done = truncate(purging)
+        with other.database.write() as connection:
+            trash.delete(connection, conversation_row(connection, doomed))
+        return done
+
+    with store.database.write() as connection:
+        trash.note_purge(connection)
+    monkeypatch.setattr(Database, "truncate_wal", deleting)
+    assert store.purge()
+    monkeypatch.undo()
+    other.close()
+    assert pending(store)
+    assert store.purge()
+    assert_no_trace(store)
+
+
+def test_a_backup_while_a_purge_is_pending_has_no_deleted_text(store: ConversationStore, tmp_path: Path) -> None:
+    doomed = rebuild(store)
+    with store.database.write() as connection:
+        trash.delete(connection, conversation_row(connection, doomed))
+    (tmp_path / "copies").mkdir()
+    store.backup(tmp_path / "copies" / "copy.db")
+    with contextlib.closing(open_store(tmp_path / "copies" / "copy.db")) as copy:
+        assert_no_trace(copy)
 
 
 def test_a_purge_that_may_not_write_is_completed_by_the_next(store: ConversationStore, database: Path) -> None:
@@ -148,7 +187,7 @@ def test_a_purge_that_may_not_write_is_completed_by_the_next(store: Conversation
     hasty = ConversationStore(open_database(database, busy_seconds=0.0), now=Clock())
     with reading(database, "BEGIN IMMEDIATE"):
         assert not hasty.purge()
-    assert hasty.purge_pending()
+    assert pending(hasty)
     assert hasty.purge()
     hasty.close()
 
@@ -170,7 +209,7 @@ def test_a_killed_purge_is_completed_by_the_next(database: Path, store: Conversa
     again = open_store(database)
     with pytest.raises(ConversationNotFound):
         again.conversation(doomed)
-    assert again.purge_pending()
+    assert pending(again)
     assert again.purge()
     assert_no_trace(again)
     again.close()

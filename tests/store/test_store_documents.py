@@ -146,7 +146,8 @@ def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database:
     store.set_passages(turn, [given])
     assert store.turn(turn).turn.passages == (given,)
     assert store.documents.attached(conversation) == ["doomed", "plain"]
-    assert store.documents.delete_collection("doomed")
+    store.documents.delete_collection("doomed")
+    assert store.purge()
     for path in database.parent.iterdir():
         content = path.read_bytes().lower()
         assert not [word for word in ("quetzalcoatl", "xylographie", "wombatique", "vermillon") if word.encode() in content]
