@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.app_harness import AppHarness, rendered_rows, run, until, until_answered, until_drawn
-from support.first_run import GB, FirstRun, FrozenModelService, chatting, download, point_at, usual_listing
-from support.hub_server import HubServer
+from support.first_run import GB, STALL, FirstRun, FrozenModelService, chatting, download, point_at, usual_listing
+from support.hub_server import Fault, HubServer
 from support.tiny_files import gguf_bytes
 
 from mistral_chat.config import Settings
@@ -219,6 +219,16 @@ async def test_each_model_is_one_row_with_its_sizes_inside(tmp_path: Path, hub: 
 
 
 MINILM = ("second-state/All-MiniLM-L6-v2-Embedding-GGUF", "all-MiniLM-L6-v2-Q8_0.gguf")
+
+
+async def test_the_embedding_model_is_used_once_it_is_there(first: FirstRun) -> None:
+    first.hub.add(*MINILM, gguf_bytes(200_000))
+    first.hub.misbehave(Fault(stall_after=STALL))
+    async with run(first) as pilot:
+        await until(pilot, lambda: first.choosing)
+        await download(pilot, first)
+        await until_drawn(pilot, "1.0 of 3.0 MB")
+        await until(pilot, lambda: "Recall and documents use it from now on." in first.chat.notice)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

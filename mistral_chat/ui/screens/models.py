@@ -300,7 +300,9 @@ class ModelsScreen(Screen["str | None"]):
     def _ended_behind(self, task: ModelTask) -> None:
         """Report the end of a task that is not shown."""
         text, trouble = outcome(task)
-        if task.kind == "downloading" and task.state == "done" and task.chats:
+        if task.state == "done" and not task.chats:
+            self._listener(task)  # recall and documents use it from now on
+        elif task.kind == "downloading" and task.state == "done":
             self.downloaded = task.spec
             text = f"{text} Press Enter in the list to use it."
         if text:
