@@ -90,7 +90,8 @@ def pull(program: Program, name: str) -> None:
 def rm(program: Program, name: str) -> None:
     """Remove a downloaded or imported model, or a partial download. Other programs' files are not removed."""
     freed = program.model_service().remove(name)
-    _tell(f"Removed {name} ({format_size(freed)} freed)." if freed else f"Removed {name}, a hard link; no disk space freed.")
+    result = f" ({format_size(freed)} freed)." if freed else ". It was a hard link, so no disk space was freed."
+    _tell(f"Removed {name}{result}")
 
 
 @models.command(short_help="Verify SHA-256 checksums.")

@@ -30,6 +30,11 @@ _SPEED_SPAN: Final = 5.0
 """Seconds over which the speed is averaged."""
 
 
+def download_lock(first: Path) -> FileLock:
+    """The lock of the process that downloads a model whose file, or first part, will be `first`."""
+    return FileLock(first.with_name(f".{first.name}.lock"), mode=0o600, thread_local=False)
+
+
 class Speedometer:
     """Bytes per second over the last five seconds."""
 
@@ -122,7 +127,7 @@ class Download(ModelTask):
     def _download_locked(self) -> None:
         first = self._targets[0]
         self._create_folders(first.parent)
-        lock = FileLock(first.with_name(f".{first.name}.lock"), mode=0o600, thread_local=False)
+        lock = download_lock(first)
         self._acquire(lock)
         try:
             for path in abandoned_parts(self._folder, time.time() - _DAY):

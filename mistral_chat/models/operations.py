@@ -123,16 +123,16 @@ def remove(library: Library, spec: str) -> int:
     Raises:
         UsageError: the file belongs to another program or to the user; the message names its path.
         ModelNotFound: there is nothing of that name.
-        ModelError: the system refuses to delete the file.
+        ModelError: it is being downloaded, or the system refuses to delete the file.
     """
     freed = 0
     partial = next((partial for partial in library.partials() if spec.lower() == partial.name.lower()), None)
     if partial is not None:
         path, name, freed = partial.path.with_suffix(""), spec, partial.bytes
-        PartialFile(path).drop()
+        _drop(PartialFile(path), name)
     else:
         try:
-            model = library.find(spec)
+            model = library.find(spec, even_damaged=True)
             path, name = model.path, model.name
         except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
             path, name = error.path, spec
@@ -148,6 +148,19 @@ def remove(library: Library, spec: str) -> int:
         library.checksums.forget(part)
     _tidy(path, library.models_dir)
     return freed
+
+
+def _drop(part: PartialFile, name: str) -> None:
+    """Delete a partial download, unless a process continues it."""
+    from filelock import Timeout
+
+    from mistral_chat.models.download import download_lock
+
+    try:
+        with download_lock(sources.parts_of(part.target)[0]).acquire(timeout=0):
+            part.drop()
+    except Timeout as error:
+        raise ModelError(f"{name} is being downloaded by another mistral-chat. Pause that download first.") from error
 
 
 def reclaimable_bytes(path: Path) -> int:

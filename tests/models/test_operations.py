@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from support.hub_server import Fault, HubServer
-from support.models_on_disk import CONTENT, DIGEST, library_of, put
+from support.models_on_disk import CONTENT, DIGEST, hub_cache, library_of, put
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat import system
 from mistral_chat.config import CatalogSource
-from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable
+from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk
+from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
+
+OTHER_DISK = Path("/dev/shm")  # noqa: S108 (a folder of its own is made there)
 
 
 def test_verification_is_remembered_and_detects_changes(library: Library, hub: HubServer) -> None:
@@ -59,6 +63,30 @@ def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: 
     assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
     with pytest.raises(ModelNotFound):
         remove(library, SPEC)
+
+
+def test_a_download_that_continues_elsewhere_is_not_removed(library: Library, hub: HubServer) -> None:
+    hub.add(REPOSITORY, FILE, gguf_bytes(500_000))
+    hub.misbehave(Fault(stall_after=200_000, times=1))
+    progress = download(library, SPEC).follow()
+    while next(progress).bytes < 200_000:
+        pass
+    with pytest.raises(ModelError, match="is being downloaded by another mistral-chat"):
+        remove(library, SPEC)
+    progress.close()  # type: ignore[attr-defined]  # it is a generator
+    assert remove(library, SPEC) == 200_000
+
+
+def test_a_damaged_file_is_removed_though_another_program_has_a_sound_one(
+    tmp_path: Path, own_folders: Path, models_dir: Path
+) -> None:
+    hub_cache(tmp_path / "cache")
+    library = library_of(own_folders, models_dir, HF_HUB_CACHE=str(tmp_path / "cache"))
+    ours = put(models_dir / REPOSITORY / FILE)
+    library.checksums.add(ours, Checksum.of(ours, DIGEST, "0" * 64, SPEC))
+    assert library.find(SPEC).source == "hub cache"
+    remove(library, SPEC)
+    assert not ours.exists()
 
 
 def test_a_locked_model_file_is_reported_with_advice(library: Library, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
