@@ -177,24 +177,29 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     Raises:
         ModelUnusable: it is damaged, or not a chat model.
         NotEnoughDisk: a copy does not fit.
-        ModelError: there is a file of that name already, or the disks differ and a link is impossible.
+        ModelError: there is a file of that name already, the disks differ and a link is impossible, or the system refuses.
     """
     metadata = read_metadata(path)
     parts = sources.parts_of(path)
-    if mode == "copy":
-        private_folder(library.models_dir)
+    other_disk = path.stat().st_dev != private_folder(library.models_dir).stat().st_dev
+    way: ImportMode = "copy" if mode == "move" and other_disk else mode
+    if way == "copy":
         free = shutil.disk_usage(library.models_dir).free
         if free < metadata.bytes:
             raise NotEnoughDisk(library.models_dir, metadata.bytes, free)
     entry, digest = _identify(library, path)
-    first = library.target(entry) if entry else library.models_dir / path.name
+    name = path.name if path.suffix.lower() == ".gguf" else f"{path.name}.gguf"  # a blob of Ollama has no suffix
+    first = library.target(entry) if entry else library.models_dir / name
     targets = sources.parts_of(first)
     if existing := next((target for target in targets if target.exists()), None):
         raise ModelError(f"{existing} exists already. Remove it first with: mistral-chat models rm {existing}")
     try:
         private_folder(first.parent)
         for part, target in zip(parts, targets, strict=True):
-            _bring(part, target, mode)
+            _bring(part.resolve(), target, way)
+        for part in parts if mode == "move" else ():  # not before all are there
+            system.delete(part.resolve())
+            system.delete(part)
     except OSError as error:
         hint = " Import with --move or --copy instead." if mode == "link" else ""
         raise ModelError(f"Could not import {path} into {first.parent}: {error.strerror}.{hint}") from error
@@ -228,7 +233,7 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
         target.hardlink_to(part)
         return
     if mode == "move":
-        shutil.move(part, target)
+        part.rename(target)
         return
     fresh = target.with_name(target.name + ".copy")
     try:

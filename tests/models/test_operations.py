@@ -122,6 +122,37 @@ def test_importing_brings_a_file_into_the_models_folder(tmp_path: Path, own_fold
     assert remove(library, "mine-Q4_0") == (0 if way == "link" else len(CONTENT))
 
 
+@pytest.mark.parametrize("way", ["link", "move"])
+def test_importing_follows_a_link_to_the_file(tmp_path: Path, own_folders: Path, models_dir: Path, way: str) -> None:
+    link = hub_cache(tmp_path / "cache")
+    model = import_file(library_of(own_folders, models_dir), link, way)  # type: ignore[arg-type]  # the parameter's values are the literals
+    assert not model.path.is_symlink()
+    assert model.path.read_bytes() == CONTENT
+    assert link.is_symlink() == (way == "link")
+
+
+@pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="there is no second disk")
+def test_moving_to_another_disk_copies_first(
+    tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = library_of(own_folders, models_dir)
+    with tempfile.TemporaryDirectory(dir=OTHER_DISK) as other, monkeypatch.context() as full:
+        path = put(Path(other) / "mine.gguf")
+        full.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
+        with pytest.raises(NotEnoughDisk):
+            import_file(library, path, "move")
+        full.undo()
+        assert path.read_bytes() == CONTENT
+        assert import_file(library, path, "move").path.read_bytes() == CONTENT
+        assert not path.exists()
+
+
+def test_a_blob_without_a_suffix_is_listed_once_imported(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
+    library = library_of(own_folders, models_dir)
+    assert import_file(library, put(tmp_path / f"sha256-{DIGEST}"), "link").path == models_dir / f"sha256-{DIGEST}.gguf"
+    assert [model.name for model in library.list() if model.source == "ours"] == [f"sha256-{DIGEST}.gguf"]
+
+
 def test_importing_a_known_file_gives_it_the_catalogs_name(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
     library = library_of(own_folders, models_dir, sources=sources)
