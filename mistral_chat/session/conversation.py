@@ -94,7 +94,7 @@ class OpenConversation:
         before, stored = self.overrides, self.stored
         if chosen.persona is not None:
             await self._restore(None, chosen)
-            self._environment.undo.push("choose a persona", lambda: self._restore(stored, before))
+            self._environment.undo.append(("choose a persona", lambda: self._restore(stored, before)))
         elif stored is not None:
             system = stored.system if chosen.system is None else chosen.system
             await self._keep(stored.persona, system, chosen.sampling or stored.sampling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,6 @@ from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.retriever import Retriever
 from mistral_chat.session.saver import Saver
 from mistral_chat.session.tasks import TaskRegistry
-from mistral_chat.session.undo import UndoStack
 from mistral_chat.store.store import ConversationStore
 
 
@@ -35,7 +35,8 @@ class SessionEnvironment:
     saved: bool = True
     """Whether conversations are saved; if not, the engine writes nothing to disk either."""
     tasks: TaskRegistry = field(default_factory=lambda: TaskRegistry(lambda _: None))
-    undo: UndoStack = field(default_factory=UndoStack)
+    undo: deque[tuple[str, Callable[[], Awaitable[object]]]] = field(default_factory=lambda: deque(maxlen=50))
+    """The last actions: the text after "Undone:" in the notice, and what restores the state before, or raises `StoreError`."""
     return_to: Callable[[str, str], Awaitable[None]] = _no_screen
     """Shows a conversation on the branch of a turn, to undo an edit or a regeneration."""
     retriever: Retriever | None = None

@@ -230,7 +230,7 @@ class ChatSession:
         """Pin a turn in the context or exclude it; None leaves a flag unchanged. `name` describes the action for undo."""
         await self._set_flags(turn.turn_id, pinned, excluded)
         before = turn.turn
-        self.environment.undo.push(name, lambda: self._set_flags(turn.turn_id, before.pinned, before.excluded))
+        self.environment.undo.append((name, lambda: self._set_flags(turn.turn_id, before.pinned, before.excluded)))
 
     async def fork(self, turn_id: str) -> str:
         """Copy the conversation up to a turn into a new one, and return its id."""
@@ -313,7 +313,7 @@ class ChatSession:
         reply = pending.reply = GrowingReply(environment.saver, turn, environment.clock)
         if isinstance(request, Regenerate | EditMessage):
             name = "regenerate" if isinstance(request, Regenerate) else "edit"
-            environment.undo.push(name, partial(environment.return_to, conversation_id, request.turn_id))
+            environment.undo.append((name, partial(environment.return_to, conversation_id, request.turn_id)))
         if (before[0].turn_id if before else None) == turn.parent_id:
             self.conversation.turns.append(turn)
             await self._emit(events.ReplyStarted(turn))

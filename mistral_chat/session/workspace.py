@@ -193,7 +193,7 @@ class Workspace:
             if self._show is not None:
                 await self._show(conversation_id)
 
-        self.environment.undo.push("delete", restore)
+        self.environment.undo.append(("delete", restore))
 
     async def delete_permanently(self, conversation_id: str | None, *, forget: Callable[[list[str]], object]) -> bool:
         """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
@@ -222,17 +222,17 @@ class Workspace:
         Raises:
             UsageError: what it changed is gone, or nothing can be saved now.
         """
-        entry = self.environment.undo.pop()
-        if entry is None:
+        if not self.environment.undo:
             return ""
+        name, undo = self.environment.undo.pop()
         try:
-            await entry.undo()
+            await undo()
         except StoreError as error:
             if not isinstance(error, ConversationNotFound | DocumentNotFound):
-                self.environment.undo.push(*entry)  # it can be tried again
-            raise UsageError(f"Cannot undo “{entry.name}”: {error}") from error
+                self.environment.undo.append((name, undo))  # it can be tried again
+            raise UsageError(f"Cannot undo “{name}”: {error}") from error
         await self._changed()
-        return entry.name
+        return name
 
     async def return_to(self, conversation_id: str, turn_id: str) -> None:
         """Show a conversation on the branch of a turn."""
@@ -274,7 +274,7 @@ class Workspace:
         async def undo() -> None:
             await self.saver.save(work)
 
-        self.environment.undo.push(name, undo)
+        self.environment.undo.append((name, undo))
 
 
 def _restore_title(store: ConversationStore, before: StoredConversation) -> None:

@@ -303,7 +303,7 @@ class MessageBox(Vertical):
             await session.files.remove(file)
             self.composer.paste_text(text)
 
-        session.environment.undo.push("attach", undo)
+        session.environment.undo.append(("attach", undo))
         offer = f"{chat.key_of('chat.undo')} pastes {'it as text' if path is None else 'its path'} instead"
         self.notice.show(_attached(file), action=offer, on_action=partial(chat.action_command, "chat.undo"))
         self._measure_again()
@@ -338,7 +338,7 @@ class MessageBox(Vertical):
             return
         with self._chat.commands.errors_shown():
             await session.files.remove(file)
-            session.environment.undo.push("remove an attachment", lambda: session.files.add(file))
+            session.environment.undo.append(("remove an attachment", lambda: session.files.add(file)))
             self._chat.show_undoable(f"Removed {file.name}.")
 
     async def show_attachments(self) -> None:

@@ -43,10 +43,9 @@ async def test_undoing_an_edit_returns_to_the_original(bench: SessionBench, sess
     object.__setattr__(bench.environment, "return_to", return_to)
     first = await bench.say(session, "One")
     await bench.send(session, EditMessage(first, "Uno"))
-    entry = bench.environment.undo.pop()
-    assert entry is not None
-    assert entry.name == "edit"
-    await entry.undo()
+    name, undo = bench.environment.undo.pop()
+    assert name == "edit"
+    await undo()
     assert returned == [(session.conversation_id, first)]
 
 

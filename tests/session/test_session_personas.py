@@ -87,9 +87,8 @@ async def test_choosing_a_persona_is_saved_and_can_be_undone(store: Conversation
     kept = store.conversation(session.conversation_id)
     assert (kept.system, kept.sampling, kept.persona) == ("Arr.", COLD, "pirate")
     assert session.conversation.resolve().system == "Arr."
-    entry = bench.environment.undo.pop()
-    assert entry is not None
-    await entry.undo()
+    _, undo = bench.environment.undo.pop()
+    await undo()
     kept = store.conversation(session.conversation_id)
     assert (kept.system, kept.sampling, kept.persona) == ("Plain.", None, "")
     await bench.close()
@@ -102,9 +101,8 @@ async def test_a_persona_of_a_new_conversation_can_be_undone_once_it_was_sent(
     session = bench.open()
     await session.conversation.apply(Overrides(persona="pirate"))
     await bench.say(session, "Hello")
-    entry = bench.environment.undo.pop()
-    assert entry is not None
-    await entry.undo()
+    _, undo = bench.environment.undo.pop()
+    await undo()
     kept = store.conversation(session.conversation_id or "")
     assert (kept.system, kept.sampling, kept.persona) == ("Plain.", None, "")
     await bench.close()
