@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mistral_chat.text import break_words, clean, one_line
+from mistral_chat.ui.dialogs.context import ContextBar
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _QUIET: Final = "$text-quiet"
 _CONTROL: Final = "$text-accent reverse"
-_BAR: Final = 48
-"""Cells of the bar that shows the context."""
 
 
 class PromptScreen(Screen[None]):
@@ -61,6 +60,9 @@ class PromptScreen(Screen[None]):
         with Vertical(id="page"):
             heading = "Prompt (next)" if prompt.draft else "Prompt (last sent)"
             yield Static(heading, id="title", markup=False)
+            head, draft = prompt.parts[0].tokens, prompt.parts[-1].tokens if prompt.draft else 0
+            free = max(0, prompt.window - prompt.tokens)
+            yield ContextBar([("█", head), ("▒", prompt.tokens - head - draft), ("░", draft), ("·", free)])
             yield Static(self._summary(), id="intro", markup=False)
             with VerticalScroll(id="prompt"):
                 if self._behind > 0:
@@ -84,8 +86,7 @@ class PromptScreen(Screen[None]):
         prompt = self._prompt
         used = f"{prompt.tokens:,} of {prompt.window:,} tokens ({prompt.tokens / prompt.window:.0%})"
         kept = f"  ·  {prompt.reserve:,} reserved for the reply"
-        line = Content.assemble(used, (kept, _QUIET), ("  ·  " * bool(self._what) + one_line(self._what, 80), _QUIET))
-        return Content("\n").join([_bar(prompt), line])
+        return Content.assemble(used, (kept, _QUIET), ("  ·  " * bool(self._what) + one_line(self._what, 80), _QUIET))
 
     def _missing(self) -> str:
         turns = "1 message is" if self._behind == 1 else f"{self._behind:,} messages of this conversation are"
@@ -111,17 +112,3 @@ def _pieces(part: PromptPart) -> Iterator[Content]:
             yield Content.styled(one_line(piece.text, 80), _CONTROL)
         else:
             yield Content(break_words(clean(piece.text)))
-
-
-def _bar(prompt: Prompt) -> Content:
-    """Draw the context as a bar: the system prompt, the turns, the draft and what is free, recognisable without colour."""
-    head = prompt.parts[0].tokens
-    draft = prompt.parts[-1].tokens if prompt.draft else 0
-    shares = (("▓", head, "$secondary"), ("█", prompt.tokens - head - draft, "$primary"), ("▒", draft, "$text-warning"))
-    bar, done, before = Content(""), 0, 0
-    for sign, tokens, style in shares:
-        done += tokens
-        end = min(_BAR, max(before + bool(tokens), round(done / prompt.window * _BAR)))
-        bar += Content.styled(sign * (end - before), style)
-        before = end
-    return bar + Content.styled("░" * (_BAR - before), "$foreground 30%")
