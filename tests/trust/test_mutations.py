@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from support.chat_templates import FAMILIES, HOSTILE
@@ -12,6 +14,7 @@ from support.effort import cases, seed
 from support.gguf_factory import gguf_file
 from support.stores import assert_index_is_true, chat, open_store
 
+from mistral_chat.conversation import Passage
 from mistral_chat.engine.encoding.renderer import TemplateRenderer
 from mistral_chat.engine.encoding.template_format import TemplateFormat
 from mistral_chat.engine.llama.model import open_vocabulary
@@ -21,6 +24,7 @@ from mistral_chat.importers.files import read_import_files
 from mistral_chat.importers.report import all_conversations
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.trust import Tally
@@ -31,6 +35,8 @@ ODD: tuple[Any, ...] = (
     -1,
     2**70,
     1e308,
+    float("inf"),
+    float("nan"),
     "",
     "x" * 5000,
     "\x1b]0;x\x07",
@@ -40,6 +46,7 @@ ODD: tuple[Any, ...] = (
     [[[]]],
     {"parts": [{}]},
     "2026-99-99",
+    "0001-01-01T00:00:00Z",
 )
 
 
@@ -61,17 +68,23 @@ def chatgpt() -> list[dict[str, Any]]:
     return [{"id": "c1", "title": "Birds", "create_time": 1.7e9, "update_time": 1.7e9, "mapping": nodes, "current_node": "a"}]
 
 
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value inside a value."""
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places(each, (*path, key))
+
+
 def changed(value: Any, chance: random.Random) -> Any:
-    """The same value with something odd in one place."""
-    if isinstance(value, dict) and value and chance.random() < 0.85:
-        key = chance.choice(list(value))
-        if chance.random() < 0.15:
-            return {name: each for name, each in value.items() if name != key}
-        return value | {key: changed(value[key], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.85:
-        place = chance.randrange(len(value))
-        return [*value[:place], changed(value[place], chance), *value[place + 1 :]]
-    return chance.choice(ODD)
+    """A copy of the value with something odd in one place, or nothing there; each place is as likely."""
+    *way, last = chance.choice(list(places(value)))
+    whole = inner = deepcopy(value)
+    for key in way:
+        inner = inner[key]
+    inner[last] = chance.choice(ODD)
+    if chance.random() < 0.1:
+        del inner[last]
+    return whole
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -86,13 +99,14 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 def test_a_mutated_import_is_read_or_refused(tmp_path: Path, tally: Tally) -> None:
     source = open_store(None)
-    chat(source, ("What is a heron?", "A bird."), ("More?", "It stands."), title="Herons")
+    _, turns = chat(source, ("What is a heron?", "A bird."), ("More?", "It stands."), title="Herons")
+    source.set_passages(turns[1], [Passage(kind="document", text="Herons stand.", source="birds.txt", score=0.5, tokens=4)])
     now = datetime(2026, 4, 1, tzinfo=UTC)
     own = json.loads("".join(json_lines([source.export_conversation(source.latest() or "")], exported=now)))
     chance = random.Random(seed())
     file = tmp_path / "conversations.json"
     read = 0
-    for _ in range(cases(150, 20_000)):
+    for _ in range(cases(300, 20_000)):
         value = changed(chance.choice((own, chatgpt())), chance)
         content = json.dumps(value).encode()
         file.write_bytes(damaged(content, chance) if chance.random() < 0.3 else content)
@@ -106,6 +120,10 @@ def test_a_mutated_import_is_read_or_refused(tmp_path: Path, tally: Tally) -> No
                 assert str(error).endswith((".", ")")), str(error)  # noqa: PT017 (a refusal is one of the two right answers)
             store.database.integrity_check()
             assert store.turns(kept)[0].turn.reply == "yours"
+            for tree in store.export_conversations():
+                assert "".join(json_lines([tree], exported=now))
+                for time, hours in product((tree.created, tree.updated, *(turn.created for turn in tree.turns)), (-14, 14)):
+                    time.astimezone(timezone(timedelta(hours=hours)))  # raises for a time that some zone cannot show
             assert_index_is_true(store)
         store.close()
     assert read > 0
