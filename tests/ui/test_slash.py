@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -223,6 +225,20 @@ async def test_a_conversation_is_exported_once(tmp_path: Path) -> None:
         harness.chat.set_draft("")
         await send_message(pilot, harness, "/export ~nobody-of-that-name/x.md")
         await until(pilot, lambda: "no such home folder" in harness.chat.notice)
+
+
+async def test_an_export_says_when_the_conversation_cannot_be_saved_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistral_chat.ui.commands.conversations._SAVING_SECONDS", 0.1)
+    harness = AppHarness(path=tmp_path / "store.db")
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await send_message(pilot, harness, f"/export {tmp_path / 'talk.md'}")
+            await until(pilot, lambda: "another program" in harness.chat.notice.lower(), harness.chat.notice)
+        assert not (tmp_path / "talk.md").exists()
 
 
 async def test_the_export_dialog_proposes_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mistral_chat.errors import ConversationNotFound, UsageError
 from mistral_chat.paths import write_new
@@ -227,6 +227,10 @@ async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
     screen.notice.show(f"Temporary chat discarded.{again}")
 
 
+_SAVING_SECONDS: Final = 5.0
+"""How long an export waits for what is not saved yet."""
+
+
 async def export(screen: ChatScreen, name: str) -> None:
     """Write the conversation to a Markdown file that only its owner can read."""
     from mistral_chat.export.markdown import to_markdown
@@ -237,7 +241,7 @@ async def export(screen: ChatScreen, name: str) -> None:
     if not name:
         screen.message_box.put(f"/export {proposed_file(screen)}", "Enter exports the conversation to this file.")
         return
-    await screen.opened.saver.flush()
+    await screen.opened.saver.flush(_SAVING_SECONDS)
     path = await asyncio.to_thread(lambda: write_new(name, to_markdown(store.export_conversation(conversation_id))))
     screen.notice.show(f"Exported to {path}")
 
