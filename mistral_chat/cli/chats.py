@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ from mistral_chat.cli.chats_format import (
 from mistral_chat.cli.printing import confirm, print_json, print_rows, report_pending_purge, shown
 from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
-from mistral_chat.paths import output_path, private_folder, private_opener
+from mistral_chat.paths import output_path, private_folder
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
@@ -271,15 +272,18 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
     output = output_path(str(output))
     if output.exists() and not force:
         raise UsageError(f"{output} already exists. Choose another name, or pass --force.")
-    part = output.with_name(f"{output.name}.part")
+    import secrets  # loads OpenSSL
+
+    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
-        with open(part, "w", encoding="utf-8", newline="", opener=private_opener) as file:
+        with os.fdopen(system.create_private(part), "w", encoding="utf-8", newline="") as file:
             file.writelines(pieces)
         system.replace(part, output)
     except OSError as error:
         raise UsageError(f"{output} cannot be written ({error.strerror}). Nothing was exported.") from error
     finally:
-        system.delete(part)
+        with suppress(OSError):
+            system.delete(part)
 
 
 def _write_folder(trees: Iterable[ExportedConversation], folder: Path | None, *, force: bool) -> None:

@@ -255,7 +255,9 @@ def test_an_impossible_export_is_refused(program: Program, herons: str, tmp_path
         assert expected in f"{result.output} {result.exception}"
         assert result.exit_code != 0
     assert file.read_text() == "mine"
+    (tmp_path / "x.json.part").write_text("mine too")
     done(program, "export", herons, "-o", str(file), "--force")
+    assert (tmp_path / "x.json.part").read_text() == "mine too"
     assert herons in file.read_text()
 
 
