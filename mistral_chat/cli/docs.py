@@ -95,14 +95,14 @@ def _index(
     progress = Progress(sys.stderr)
     results = []
     with _counting(program) as count, DocumentReader() as reader, program.embedding_model() as embedder:
-        indexer = DocumentIndexer(store, reader, embedder=embedder, count=count)
+        indexer = DocumentIndexer(store, reader, embedder=embedder, count=count, forget=program.forget_snapshots)
         try:
             for result in work(indexer):
                 results.append(result)
                 progress.show(f"reading {result.done:,} of {result.total:,}: {Path(result.path).name}")
                 if result.message and result.status != "unchanged":
                     progress.clear()
-                    click.echo(f"{_shown(result.path)}: {result.message}.", err=True)
+                    click.echo(f"{_shown(result.path)}: {_shown(result.message)}.", err=True)
             _embed(indexer, collections, progress)
         finally:
             progress.clear()
@@ -230,11 +230,11 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
         if collection:
             count = counted(len(store.documents.documents(collection)), "document")
             confirm(f"Remove the collection {_shown(collection)} with {count} from the index?", yes=yes)
-            store.documents.delete_collection(collection)
+            store.documents.delete_collection(collection, forget=program.forget_snapshots)
         else:
             found = [_document(store, name) for name in documents]
             confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
-            store.documents.delete_documents(*(each.document_id for each in found))
+            store.documents.delete_documents(*(each.document_id for each in found), forget=program.forget_snapshots)
         report_pending_purge(store)
 
 

@@ -23,7 +23,7 @@ SHORT_ID = 8
 
 def print_json(value: Any) -> None:
     """Print `value` as one line of JSON: data classes by their fields, times in ISO 8601, paths as text."""
-    click.echo(json.dumps(value, ensure_ascii=False, default=_as_json))
+    click.echo(shown(json.dumps(value, ensure_ascii=False, default=_as_json)))
 
 
 def _as_json(value: object) -> object:

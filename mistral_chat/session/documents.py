@@ -203,12 +203,17 @@ class DocumentIndexer:
         *,
         embedder: Embedder | None = None,
         count: Callable[[str], int] = estimate_tokens,
+        forget: Callable[[list[str]], object] = tuple,
     ) -> None:
-        """Index into `store`, counting tokens with `count`, and embedding with `embedder` if there is one."""
+        """Index into `store`, counting tokens with `count`, and embedding with `embedder` if there is one.
+
+        `forget` is as in `DocumentStore.delete_documents`.
+        """
         self._store = store
         self._reader = reader
         self._embedder = embedder
         self._count = count
+        self._forget = forget
 
     def add(self, paths: Iterable[Path], collection: str) -> Iterator[FileIndexed]:
         """Index files, and the documents in folders, into a collection, which is created if it does not exist.
@@ -266,7 +271,7 @@ class DocumentIndexer:
         """Index files; with the added `folders`, remove files that no longer exist although one of their folders does."""
         for done, (path, known) in enumerate(files, 1):
             if known is not None and folders is not None and _is_gone(path, folders):
-                self._store.documents.delete_documents(known.document_id)
+                self._store.documents.delete_documents(known.document_id, forget=self._forget)
                 yield FileIndexed(path=str(path), status="removed", message="the file was deleted", done=done, total=len(files))
                 continue
             status, passages, message = self._index_file(collection, path, known)

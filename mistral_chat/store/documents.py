@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -173,17 +173,17 @@ class DocumentStore:
             found = connection.execute("SELECT path FROM collection_folders WHERE collection = ? ORDER BY path", (row,))
             return [each["path"] for each in found]
 
-    def delete_collection(self, name: str) -> None:
-        """Delete a collection with its documents permanently. The caller purges.
+    def delete_collection(self, name: str, *, forget: Callable[[list[str]], object] = tuple) -> None:
+        """Delete a collection with its documents permanently, as `delete_documents` does.
 
         Each document is a separate transaction, so that others can write in between.
         """
         with self.database.read() as connection:
             row = _collection(connection, name)
-            documents = connection.execute("SELECT * FROM documents WHERE collection = ?", (row,)).fetchall()
+            documents = connection.execute("SELECT id FROM documents WHERE collection = ?", (row,)).fetchall()
         for document in documents:
-            with self.database.write() as connection:
-                _delete_document(connection, document)
+            with suppress(DocumentNotFound):  # another program was faster
+                self.delete_documents(document["id"], forget=forget)
         with self.database.write() as connection:
             _delete_collection(connection, row)
             trash.note_purge(connection)
@@ -277,11 +277,21 @@ class DocumentStore:
             values = (stored_line(error, 500), document["row"])
             connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
 
-    def delete_documents(self, *document_ids: str) -> None:
-        """Delete documents permanently. The caller purges."""
+    def delete_documents(self, *document_ids: str, forget: Callable[[list[str]], object] = tuple) -> None:
+        """Delete documents permanently. The caller purges.
+
+        `forget` is given the ids of the conversations with passages of them first, and deletes what is kept of these outside the
+        database.
+        """
+        query = (
+            "SELECT DISTINCT conversations.id FROM turn_passages JOIN turns ON turns.row = turn_passages.turn "
+            "JOIN conversations ON conversations.row = turns.conversation WHERE key >= ? AND key < ?"
+        )
         with self.database.write() as connection:
             for document_id in document_ids:
-                _delete_document(connection, _document_row(connection, document_id))
+                document = _document_row(connection, document_id)
+                forget([found["id"] for found in connection.execute(query, _keys(document))])
+                _delete_document(connection, document)
 
     # Passages
 
@@ -473,6 +483,11 @@ def _title(document: Row) -> str:
     return space_out_cjk(PurePath(document["path"]).name)
 
 
+def _keys(document: Row) -> tuple[str, str]:
+    """The keys of a document's passages lie between these."""
+    return f"{document['id']}/", f"{document['id']}0"  # "0" follows "/"
+
+
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:32]
 
@@ -498,10 +513,8 @@ def _delete_document(connection: Connection, document: Row) -> None:
     """Delete a document, and the copies of its text that were saved with turns."""
     _delete_passages(connection, document)
     connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
-    first, last = f"{document['id']}/", f"{document['id']}0"  # "0" follows "/"
-    connection.execute(
-        "UPDATE turn_passages SET key = '', text = '', source = 'a deleted document' WHERE key >= ? AND key < ?", (first, last)
-    )
+    forgotten = "key = '', text = '', source = 'a deleted document'"
+    connection.execute(f"UPDATE turn_passages SET {forgotten} WHERE key >= ? AND key < ?", _keys(document))
     connection.execute("DELETE FROM documents WHERE row = ?", (document["row"],))
     trash.note_purge(connection)
 

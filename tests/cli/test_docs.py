@@ -20,6 +20,7 @@ from support.embedding_models import HOW, minilm_file, tiny_bert
 from support.stores import Clock, chat
 
 from mistral_chat.cli.main import cli
+from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.wiring import Program
 from mistral_chat.documents.folders import documents_in
 
@@ -216,6 +217,28 @@ def test_a_hostile_file_name_and_text_reach_no_terminal(program: Program, tmp_pa
     shown = run(program, *words_only("docs", "add", str(path))).output
     shown += run(program, *words_only("docs", "search", "herons")).output + run(program, "docs", "list", "-C", "documents").output
     assert "\x1b" not in shown
+
+
+def test_a_hostile_name_in_a_book_reaches_no_terminal(program: Program, tmp_path: Path) -> None:
+    book = {
+        "META-INF/container.xml": '<container><rootfiles><rootfile full-path="book.opf"/></rootfiles></container>',
+        "book.opf": '<package><manifest><item id="c" href="%1B%5D0;owned%07" media-type="html"/></manifest>'
+        '<spine><itemref idref="c"/></spine></package>',
+    }
+    (tmp_path / "book.epub").write_bytes(documents.archive(book))
+    result = run(program, *words_only("docs", "add", str(tmp_path / "book.epub")))
+    assert "owned" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_json_on_a_terminal_has_nothing_that_acts_on_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_json(value := {"text": "\x9b2J \u202e"})
+    assert json.loads(capsys.readouterr().out) == value
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_json(value)
+    assert not {"\x9b", "\u202e"} & set(capsys.readouterr().out)
 
 
 def test_an_embedding_model_finds_paraphrases(program: Program, tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database:
     store.set_passages(turn, [given])
     assert store.turn(turn).turn.passages == (given,)
     assert store.documents.attached(conversation) == ["doomed", "plain"]
-    store.documents.delete_collection("doomed")
+    holding: list[str] = []
+    store.documents.delete_collection("doomed", forget=holding.extend)
+    assert holding == [conversation], "its snapshot contains the passages"
     assert store.purge()
     for path in database.parent.iterdir():
         content = path.read_bytes().lower()
