@@ -428,6 +428,15 @@ async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
         await until(pilot, lambda: "New conversation" in screen_text(harness))
 
 
+async def test_a_first_conversation_that_was_deleted_meanwhile_leaves_a_new_one() -> None:
+    harness = AppHarness(conversation_id="gone")
+    async with run_loaded(harness) as pilot:
+        await until(pilot, lambda: "does not exist" in harness.chat.notice)
+        assert "New conversation" in screen_text(harness)
+        await send_and_wait(pilot, harness, "Hello")
+        assert harness.chat.turns[-1].turn.reply == "You said: Hello"
+
+
 async def test_a_model_can_be_loaded_while_the_conversations_do_not_open() -> None:
     def broken() -> ConversationStore:
         raise StoreDamaged("/data/conversations.db is damaged.")

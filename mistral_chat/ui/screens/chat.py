@@ -156,9 +156,10 @@ class ChatScreen(Screen[None]):
         self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
         self.sidebar.reload()
         self.set_interval(_POLL_SECONDS, self.changes.poll)
-        await self.open(
-            self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))
-        )
+        with self.commands.errors_shown():  # another program may have deleted the conversation just now
+            await self.open(
+                self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))
+            )
         self.models.load()
         await self.settings_sync.show_key_problems()
 
