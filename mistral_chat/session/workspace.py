@@ -256,11 +256,7 @@ class Workspace:
 
     def _new_session(self, conversation_id: str | None) -> ChatSession:
         session: ChatSession
-
-        async def emit(event: SessionEvent) -> None:
-            await self._emit(session, event)
-
-        session = ChatSession(self.environment, emit=emit, conversation_id=conversation_id)
+        session = ChatSession(self.environment, emit=lambda event: self._emit(session, event), conversation_id=conversation_id)
         return session
 
     async def _change(self, work: Callable[[ConversationStore], object]) -> None:
