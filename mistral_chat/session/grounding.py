@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_chat.documents.reader import DocumentReader
-from mistral_chat.errors import InvalidText, MistralChatError
+from mistral_chat.errors import DocumentNotFound, InvalidText, MistralChatError
 from mistral_chat.message_form import format_attachment, split_message
 from mistral_chat.session.attachments import LARGEST_FILE, WHOLE_SHARE, Attachment, read_document
 from mistral_chat.session.events import PassagesGiven
@@ -122,7 +122,11 @@ class Grounding:
         if retriever is None or conversation_id is None:
             return turn
         if self.chosen and self._environment.saved:
-            await self.attach(*self.collections)
+            try:
+                await self.attach(*self.collections)
+            except DocumentNotFound:
+                self.chosen = []  # it was deleted, and no later message could be answered either
+                raise
         if self._recall is not None:
             await self.set_recall(recall=self._recall)
             self._recall = None

@@ -167,6 +167,17 @@ async def test_attached_collections_belong_to_the_conversation(bench: SessionBen
     assert session.grounding.chosen == ["home"], "what could not be saved is attached later"
 
 
+@pytest.mark.usefixtures("lease")
+async def test_a_collection_that_was_deleted_meanwhile_fails_one_message_alone(bench: SessionBench) -> None:
+    session = bench.open()
+    await session.grounding.attach("home")
+    bench.store.documents.delete_collection("home")
+    with pytest.raises(DocumentNotFound):
+        await bench.say(session, "Who repairs the roof?")
+    await bench.say(session, "Who repairs the roof?")
+    assert session.grounding.collections == []
+
+
 async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
     await bench.say(bench.open(), "Hello")
