@@ -26,8 +26,7 @@ class ExternalChanges:
     async def poll(self) -> None:
         """Check once, and show what has changed."""
         screen = self._screen
-        if screen.settings_sync.poll():
-            screen.commands.in_background(screen.settings_sync.follow_file)
+        screen.settings_sync.poll()
         try:
             await self._poll_store()
         except MistralChatError as error:  # also that the conversations are closed: the app is ending

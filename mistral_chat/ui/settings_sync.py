@@ -13,6 +13,7 @@ from mistral_chat.ui.keymap import problems, to_textual_keymap
 if TYPE_CHECKING:
     from textual.theme import Theme
 
+    from mistral_chat.config.settings_file import SettingsFile
     from mistral_chat.ui.screens.chat import ChatScreen
 
 _LIVE: Final = frozenset(
@@ -89,21 +90,17 @@ class SettingsSync:
             if wrong:
                 self._screen.show_error(" ".join(wrong))
 
-    def poll(self) -> bool:
-        """Whether the settings file has changed since the last look."""
-        if self._context.settings_file is None:
-            return False
-        before, self._stamp = self._stamp, self._context.settings_file.stamp()
-        return self._stamp != before
+    def poll(self) -> None:
+        """Apply what was changed in the settings file since the last look."""
+        if (file := self._context.settings_file) is not None and (stamp := file.stamp()) != self._stamp:
+            self._stamp = stamp
+            self._screen.commands.in_background(partial(self._follow, file))
 
-    async def follow_file(self) -> None:
-        """Apply what was changed in the settings file."""
+    async def _follow(self, file: SettingsFile) -> None:
         from mistral_chat.config.configuration import flatten
 
-        if self._context.settings_file is None:
-            return
         try:
-            configuration = await asyncio.to_thread(self._context.settings_file.read)
+            configuration = await asyncio.to_thread(file.read)
         except MistralChatError as error:
             self._screen.show_error(f"{error} The previous settings apply until this is corrected.")
             return

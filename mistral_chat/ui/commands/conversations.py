@@ -13,12 +13,10 @@ from mistral_chat.session.overrides import Overrides
 from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from mistral_chat.config import Persona
     from mistral_chat.sampling import Sampling
     from mistral_chat.session.workspace import Workspace
-    from mistral_chat.ui.dialogs.choice import ChoiceDialog
     from mistral_chat.ui.screens.chat import ChatScreen
 
 LONGEST_TITLE = 200
@@ -315,6 +313,8 @@ def _changed(now: Sampling, words: str) -> Sampling:
 
 async def persona(screen: ChatScreen, name: str) -> None:
     """Choose a persona, or ``none``; without a name, ask."""
+    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
+
     personas, session = screen.context.settings.personas, screen.session
     now = session.conversation.resolve().persona
     none_yet = f"No personas yet. Add one in the settings: {screen.key_of('chat.settings')}, then personas."
@@ -322,7 +322,11 @@ async def persona(screen: ChatScreen, name: str) -> None:
         if not personas:
             screen.notice.show(none_yet)
             return
-        chosen = await screen.app.push_screen_wait(persona_dialog(personas, now))
+        choices = [Choice("", "none", "The system prompt and sampling of the settings")]
+        for each, found in personas.items():
+            choices.append(Choice(each, each, found.system.strip().partition("\n")[0] or "No system prompt"))
+        marked = [each._replace(label=f"{each.label} (current)") if each.value == now else each for each in choices]
+        chosen = await screen.app.push_screen_wait(ChoiceDialog("Choose a persona", marked, selected=now))
         if chosen is None or session is not screen.session:
             return
         name = chosen
@@ -347,17 +351,6 @@ async def persona_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
     personas = screen.context.settings.personas
     found = [(name, one_line(persona.system, 60) or "no system prompt") for name, persona in personas.items()]
     return [*found, ("none", "the system prompt and sampling of the settings")] if found else []
-
-
-def persona_dialog(personas: Mapping[str, Persona], current: str) -> ChoiceDialog:
-    """Return the list of personas, with the cursor on the `current` one; its result is a name, empty for no persona."""
-    from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
-
-    choices = [Choice("", "none", "The system prompt and sampling of the settings")]
-    for name, found in personas.items():
-        choices.append(Choice(name, name, found.system.strip().partition("\n")[0] or "No system prompt"))
-    marked = [choice._replace(label=f"{choice.label} (current)") if choice.value == current else choice for choice in choices]
-    return ChoiceDialog("Choose a persona", marked, selected=current)
 
 
 def _chosen(screen: ChatScreen, what: str) -> str:
