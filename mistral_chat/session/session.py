@@ -126,7 +126,7 @@ class ChatSession:
 
         Raises:
             InvalidText: the message is empty or cannot be encoded.
-            MistralChatError: no model is available.
+            MistralChatError: no model is available, or an edit is too long.
         """
         host = self.environment.host
         if host.error is not None:
@@ -138,7 +138,11 @@ class ChatSession:
             pending.draft = request.text
             pending.attachments = tuple(self.attachments)
             pending.request = replace(request, text=self.with_attachments(request.text))
-            await (self.end_edit() if isinstance(request, EditMessage) else self.files.replace([]))
+            if isinstance(request, EditMessage):
+                await self._check_length(pending.request)  # now: what is too long is still an edit
+                await self.end_edit()
+            else:
+                await self.files.replace([])
         self.queue.append(pending)
         self._idle.clear()
         await self.advance()

@@ -477,6 +477,23 @@ async def test_a_message_that_is_too_long_returns_to_the_composer() -> None:
         assert harness.store.latest() is None
 
 
+async def test_an_edit_that_is_too_long_is_still_an_edit() -> None:
+    harness = AppHarness(window=256)
+    async with run_loaded(harness) as pilot:
+        await send_and_wait(pilot, harness, "Hello")
+        await pilot.press("f3")
+        await until(pilot, lambda: harness.chat.editing)
+        harness.chat.set_draft("word " * 400)
+        await pilot.press("enter")
+        await until(pilot, lambda: "tokens" in harness.chat.notice)
+        assert harness.chat.editing
+        assert harness.chat.draft.count("word") == 400
+        harness.chat.set_draft("Good morning")
+        await send_message(pilot, harness, "")
+        await until(pilot, lambda: [turn.turn.user for turn in harness.chat.turns] == ["Good morning"])
+        await until_answered(pilot, harness)
+
+
 async def test_another_conversation_can_be_read_while_a_reply_is_written() -> None:
     harness = AppHarness(answer=lambda _: f"growing {PAUSE} done")
     other = harness.add_conversation(("Old question", "Old answer"), title="Other")
