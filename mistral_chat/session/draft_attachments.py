@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_chat.message_form import PASTED, format_attachment
+from mistral_chat.message_form import PASTED, build_message, format_attachment, split_message
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.events import AttachmentsChanged
 
@@ -69,6 +69,19 @@ class DraftAttachments:
         if files or self.files:
             self.files[:] = files
             await self.changed()
+
+    def with_pastes(self, draft: str) -> str:
+        """A draft as it is kept for the next run of the program: with the attached pastes, which are in no file."""
+        pasted = [(file.name, file.text) for file in self.files if file.pasted]
+        return build_message(pasted, "", draft) if pasted else draft
+
+    def take_pastes(self, draft: str) -> str:
+        """Attach the pastes in a draft that `with_pastes` made, and return the rest of it; `changed` reports them."""
+        message = split_message(draft)
+        if not message.files or not all(file.name.startswith(PASTED) for file in message.files):
+            return draft
+        self.files += map(Attachment.of_message, message.files)
+        return message.rest
 
     async def changed(self) -> None:
         """Report a change, and count what was not counted."""

@@ -410,6 +410,24 @@ async def test_a_long_paste_is_attached_and_undoing_pastes_it_as_text(key: str) 
         await until(pilot, lambda: "▪" not in screen_text(harness))
 
 
+async def test_a_long_paste_is_there_again_in_the_next_run(tmp_path: Path) -> None:
+    first = AppHarness(path=tmp_path / "store.db")
+    async with run_loaded(first) as pilot:
+        first.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(first))
+        first.chat.composer.insert("What is this?")
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: first.app.return_code is not None)
+    second = AppHarness(path=tmp_path / "store.db")
+    async with run_loaded(second) as pilot:
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(second))
+        assert second.chat.draft == "What is this?"
+        await pilot.press("enter")
+        await until_answered(pilot, second)
+        (turn,) = second.store.turns(second.store.latest() or "")
+        assert LONG.rstrip() in turn.turn.user
+
+
 async def test_a_paste_that_was_sent_is_no_longer_undone() -> None:
     harness = AppHarness()
     async with run_loaded(harness) as pilot:

@@ -212,6 +212,7 @@ class ChatScreen(Screen[None]):
             self.message_box.save()
         shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
         session = workspace.open(conversation_id)
+        shown = session.files.take_pastes(shown)
         self.sidebar.conversations.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
@@ -224,6 +225,8 @@ class ChatScreen(Screen[None]):
                 session.conversation.load()
         await self.view.show_turns()
         self.view.show_state()
+        if any(file.tokens is None for file in session.attachments):
+            self.commands.in_background(session.files.count)
         self.set_focus(self.composer)  # immediately: later, it would steal the focus from where the next key went
         await session.context.prefill()
 
