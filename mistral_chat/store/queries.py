@@ -30,10 +30,11 @@ _ANCESTORS: Final = f"""
 """A turn and its ancestors, at most as many as the second parameter says (-1: all)."""
 
 _STATE: Final = """
-    SELECT trashed IS NOT NULL AS trashed, current.id AS current, coalesce(length(current.reply), 0) AS reply_length,
-        current.writer IS NOT NULL AS writing
+    SELECT conversations.row, trashed IS NOT NULL AS trashed, current.id AS current,
+        coalesce(length(current.reply), 0) AS reply_length, current.writer IS NOT NULL AS writing
     FROM conversations LEFT JOIN turns AS current ON current.row = conversations.current WHERE conversations.id = ?
 """
+_FLAGS: Final = "SELECT id, pinned, excluded FROM turns WHERE conversation = ? AND (pinned OR excluded)"
 
 FOLDERS: Final[dict[Folder, str]] = {
     "active": "trashed IS NULL AND archived = 0",
@@ -96,13 +97,15 @@ class ConversationQueries:
         """Values to compare when `data_version` has changed, to detect changes by other programs; None if deleted."""
         with self.database.read() as connection:
             row = connection.execute(_STATE, (sanitise_for_sqlite(conversation_id),)).fetchone()
-        if row is None:
-            return None
+            if row is None:
+                return None
+            flags = connection.execute(_FLAGS, (row["row"],)).fetchall()
         return ConversationState(
             trashed=bool(row["trashed"]),
             current=row["current"],
             reply_length=row["reply_length"],
             writing=bool(row["writing"]),
+            flags={turn["id"]: (bool(turn["pinned"]), bool(turn["excluded"])) for turn in flags},
         )
 
     def resolve(self, prefix: str) -> str:

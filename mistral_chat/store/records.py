@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from mistral_chat.conversation import TranscriptTurn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from mistral_chat.sampling import Sampling
@@ -52,6 +53,8 @@ class ConversationState:
     """Characters of that turn's reply."""
     writing: bool
     """Whether a program is writing that reply, or died while writing."""
+    flags: Mapping[str, tuple[bool, bool]]
+    """The turns that are pinned or excluded, by id, each with whether it is the one and the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,10 +63,12 @@ class ExternalChanges:
         self._told = None
         last = session.turns[-1] if session.turns else None
         current = last.turn_id if last is not None else None
-        if (current, len(last.turn.reply) if last is not None else 0) != (now.current, now.reply_length):
+        shown = {turn.turn_id: (turn.turn.pinned, turn.turn.excluded) for turn in session.turns}
+        flags = {turn_id: now.flags.get(turn_id, (False, False)) for turn_id in shown}
+        if (current, len(last.turn.reply) if last is not None else 0, shown) != (now.current, now.reply_length, flags):
             await session.reload()
             if not now.writing:
-                screen.notice.show("Updated: another window added to this conversation.")
+                screen.notice.show("Updated: another window changed this conversation.")
 
     async def _leave_deleted(self) -> None:
         """Show a new conversation in place of a permanently deleted one; the draft is kept."""

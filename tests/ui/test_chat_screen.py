@@ -239,6 +239,10 @@ async def test_changes_by_another_window_are_reported(tmp_path: Path) -> None:
         other.finish_reply(turn, "From the other window", finish_reason="stop")
         await harness.chat.force_poll()
         await until(pilot, lambda: "From the other window" in screen_text(harness))
+        assert "another window changed this conversation" in harness.chat.notice
+        other.set_turn_flags(turn, excluded=True)
+        await harness.chat.force_poll()
+        await until(pilot, lambda: harness.chat.turns[-1].turn.excluded)
         other.trash(conversation)
         await harness.chat.force_poll()
         await until(pilot, lambda: "moved to the trash in another window" in harness.chat.notice)
