@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mistral_chat.session.conversation import OpenConversation
     from mistral_chat.session.environment import SessionEnvironment
     from mistral_chat.session.events import Emit
+    from mistral_chat.store.documents import Collection
     from mistral_chat.store.store import ConversationStore
 
 log = logging.getLogger("mistral_chat.session")
@@ -56,6 +57,12 @@ class Grounding:
         environment, conversation_id = self._environment, self._conversation.id
         attached = environment.store.documents.attached(conversation_id) if conversation_id and environment.saved else []
         return sorted({*attached, *self.chosen})
+
+    def available(self) -> list[Collection]:
+        """The collections that can be attached, and the long files of a temporary chat. Reads the disk: call it on a thread."""
+        retriever = self._environment.retriever
+        stores = {} if retriever is None else dict.fromkeys((self._searched(retriever), retriever.documents))
+        return [each for store in stores for each in store.documents.collections()]
 
     @property
     def recalls(self) -> bool:

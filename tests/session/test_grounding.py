@@ -212,6 +212,7 @@ async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: Conversati
     )
     file = await session.files.attach(path)
     assert file.collection == "lease.md"
+    assert [each.name for each in session.grounding.available()] == ["lease.md"]
     await bench.say(session, "What does the landlord repair?")
     assert [each.source for each in bench.last(session).passages] == ["lease.md, line 363"]
     assert not store.documents.collections()

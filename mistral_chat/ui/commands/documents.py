@@ -20,8 +20,8 @@ async def attach(screen: ChatScreen, name: str) -> None:
     """Attach a collection of documents to the conversation, or detach it; without a name, choose one."""
     from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 
-    session, retriever = screen.session, screen.context.retriever
-    collections = await asyncio.to_thread(retriever.documents.documents.collections) if retriever is not None else []
+    session = screen.session
+    collections = await asyncio.to_thread(session.grounding.available)
     if not collections:
         raise UsageError("No documents yet. Add some in a shell: mistral-chat docs add FOLDER")
     attached = session.grounding.collections
@@ -58,9 +58,8 @@ async def recall(screen: ChatScreen, wanted: str) -> None:
 
 async def collection_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
     """The collections of documents."""
-    retriever = screen.context.retriever
-    found = await asyncio.to_thread(retriever.documents.documents.collections) if retriever is not None else []
-    attached = screen.session.grounding.collections
+    grounding = screen.session.grounding
+    found, attached = await asyncio.to_thread(grounding.available), grounding.collections
     return [(each.name, "attached" if each.name in attached else counted(each.documents, "document")) for each in found]
 
 
