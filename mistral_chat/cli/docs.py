@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_COLLECTION = "documents"
 
-WITHOUT_EMBEDDING_MODEL = (
-    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
-    "mistral-chat models pull all-minilm-l6-v2"
-)
-"""A hint for users who have no embedding model."""
-
 in_collection = click.option("-C", "--collection", metavar="NAME", help="Only this collection.")
 
 
@@ -89,7 +83,7 @@ def _index(
 ) -> None:
     """Index, show progress and report; exit with 1 if a file could not be read."""
     from mistral_chat.documents.reader import DocumentReader
-    from mistral_chat.session.documents import DocumentIndexer
+    from mistral_chat.session.documents import WITHOUT_EMBEDDING_MODEL, DocumentIndexer
 
     lower_priority()
     progress = Progress(sys.stderr)
@@ -120,11 +114,11 @@ def _index(
 def _embed(indexer: DocumentIndexer, collections: list[str], progress: Progress) -> None:
     """Embed the passages that have no vectors, and show the remaining time."""
     began, first = time.monotonic(), None
-    for at in indexer.add_vectors(collections):
-        first = at.done if first is None else first
-        speed = (at.done - first) / max(time.monotonic() - began, 0.1)
-        left = f", about {(at.total - at.done) / speed / 60:.0f} min left" if speed else ""
-        progress.show(f"embedding passages: {at.done:,} of {at.total:,}{left}")
+    for done, total in indexer.add_vectors(collections):
+        first = done if first is None else first
+        speed = (done - first) / max(time.monotonic() - began, 0.1)
+        left = f", about {(total - done) / speed / 60:.0f} min left" if speed else ""
+        progress.show(f"embedding passages: {done:,} of {total:,}{left}")
 
 
 @contextmanager
@@ -194,6 +188,8 @@ def search(
 @click.pass_obj
 def show(program: Program, /, document: str, *, as_json: bool) -> None:
     """Print the passages of DOCUMENT, given as its id, its path or its file name."""
+    from mistral_chat.session.documents import lines_of
+
     with closing(program.open_store()) as store:
         found = _document(store, document)
         passages = store.documents.passages(found.document_id)
@@ -205,12 +201,7 @@ def show(program: Program, /, document: str, *, as_json: bool) -> None:
         click.echo(_shown(note))
     for passage in passages:
         page = f"page {passage.page}, " if passage.page is not None else ""
-        lines = (
-            f"line {passage.first_line}"
-            if passage.first_line == passage.last_line
-            else f"lines {passage.first_line}-{passage.last_line}"
-        )
-        click.echo(f"\n--- {page}{lines}, {counted(passage.tokens, 'token')}")
+        click.echo(f"\n--- {page}{lines_of(passage)}, {counted(passage.tokens, 'token')}")
         click.echo(shown(passage.text))
 
 

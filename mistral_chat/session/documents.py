@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from mistral_chat.store.documents import StoredDocument, StoredPassage
     from mistral_chat.store.store import ConversationStore
 
+WITHOUT_EMBEDDING_MODEL: Final = (
+    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
+    "mistral-chat models pull all-minilm-l6-v2"
+)
+
 BUDGET: Final = 1024
 """Maximum tokens of all passages given with one message."""
 MOST_PASSAGES: Final = 5
@@ -75,12 +80,14 @@ class FoundPassage:
 
 def source_of(passage: StoredPassage) -> str:
     """Where a passage comes from, such as ``lease.pdf, page 4`` or ``notes.md, lines 12-31``."""
-    name = PurePath(passage.path).name
-    if passage.page is not None:
-        return f"{name}, page {passage.page}"
-    if passage.first_line == passage.last_line:
-        return f"{name}, line {passage.first_line}"
-    return f"{name}, lines {passage.first_line}-{passage.last_line}"
+    place = f"page {passage.page}" if passage.page is not None else lines_of(passage)
+    return f"{PurePath(passage.path).name}, {place}"
+
+
+def lines_of(passage: StoredPassage) -> str:
+    """The lines of a passage, such as ``lines 12-31``."""
+    first, last = passage.first_line, passage.last_line
+    return f"line {first}" if first == last else f"lines {first}-{last}"
 
 
 class DocumentSearch:
@@ -178,14 +185,6 @@ class FileIndexed:
     """Why it failed, or a note for the user."""
     done: int
     """The number of files processed, including this one."""
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class VectorsAdded:
-    """Passages were embedded: `done` of `total` have vectors."""
-
-    done: int
     total: int
 
 
@@ -308,8 +307,8 @@ class DocumentIndexer:
         note = _note(empty)
         return "indexed", documents.set_passages(document_id, passages, file_hash=file_hash, note=note), note
 
-    def add_vectors(self, collections: Sequence[str] | None = None) -> Iterator[VectorsAdded]:
-        """Embed the passages of the collections, or of all, that have no vectors.
+    def add_vectors(self, collections: Sequence[str] | None = None) -> Iterator[tuple[int, int]]:
+        """Embed the passages of the collections, or of all, that have no vectors; yields how many have them, of how many.
 
         Does nothing without an embedding model.
 
@@ -338,7 +337,7 @@ class DocumentIndexer:
                         break
                     first, waiting = end, b""
                 done += len(vectors)
-                yield VectorsAdded(done, total)
+                yield done, total
 
 
 def place_of(path: Path) -> Path:

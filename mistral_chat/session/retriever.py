@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.conversation import Passage
-    from mistral_chat.session.documents import VectorsAdded
     from mistral_chat.session.relevance import Embedder
     from mistral_chat.store.records import StoredTurn
     from mistral_chat.store.store import ConversationStore
@@ -207,7 +206,7 @@ class Retriever:
             MistralChatError: the store or the embedding model failed.
         """
         used: Embedder | None = None
-        steps: Iterator[VectorsAdded] = iter(())
+        steps: Iterator[tuple[int, int]] = iter(())
         added = False
         while True:
             with self._lock:

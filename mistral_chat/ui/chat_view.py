@@ -32,11 +32,6 @@ _TEMPORARY: Final = "mistral-chat, temporary"
 _LONGEST_TITLE: Final = 80
 """Characters of a title in the frame and in the terminal's title."""
 
-_BY_WORDS: Final = (
-    "Searching by words only. To search by meaning too, download an embedding model (25 MB): "
-    "mistral-chat models pull all-minilm-l6-v2"
-)
-
 
 class ChatView:
     """Passes events of the session on the screen to the widgets."""
@@ -115,7 +110,9 @@ class ChatView:
         if self._by_words_told or retriever is None or not retriever.by_words:
             return ""
         self._by_words_told = True
-        return _BY_WORDS
+        from mistral_chat.session.documents import WITHOUT_EMBEDDING_MODEL
+
+        return WITHOUT_EMBEDDING_MODEL
 
     async def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Save messages returned by another conversation as its draft, and update the list."""

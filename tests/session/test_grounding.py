@@ -442,7 +442,7 @@ def test_the_vectors_of_a_long_document_are_saved_in_growing_steps(store: Conver
     documents.set_passages(document, lines, file_hash="")
     with store.database.read() as connection:
         before = connection.total_changes
-    reached = [step.done for step in islice(DocumentIndexer(store, reader, embedder=LengthEmbedder()).add_vectors(), 40)][-1]
+    reached = [done for done, _ in islice(DocumentIndexer(store, reader, embedder=LengthEmbedder()).add_vectors(), 40)][-1]
     (progress,) = documents.vector_progress("length")
     assert reached * 7 // 8 <= progress.done <= reached == 640
     list(DocumentIndexer(store, reader, embedder=LengthEmbedder()).add_vectors())
