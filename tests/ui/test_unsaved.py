@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
 from support.effort import PATIENCE
 
 from mistral_chat.errors import StoreBusy
@@ -172,6 +172,18 @@ async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
         await pilot.press("ctrl+t")
         await until(pilot, lambda: "Stop the reply (Esc) first." in harness.chat.notice)
         assert harness.chat.saved
+
+
+async def test_a_temporary_chat_is_discarded_during_a_reply_elsewhere() -> None:
+    harness = AppHarness(answer=lambda _: f"A {PAUSE}")
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "Hello")
+        await until(pilot, lambda: "A " in screen_text(harness))
+        await pilot.press("ctrl+n", "ctrl+t")
+        await until(pilot, lambda: not harness.chat.saved)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: "Temporary chat discarded" in harness.chat.notice)
+        assert harness.screen.opened.replying
 
 
 async def test_quitting_makes_a_message_that_is_not_saved_yet_a_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,10 +219,10 @@ async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
     screen.saved_workspace = None
     await screen.switch_workspace(saved, back, draft)
     await temporary.close()
-    await saved.discard([""])
-    await screen.session.context.refresh()
     again = " Conversations are saved again." if saved.saver.problem is None else ""
     screen.notice.show(f"Temporary chat discarded.{again}")
+    await saved.discard([""])  # after a reply elsewhere
+    await screen.session.context.refresh()
 
 
 _SAVING_SECONDS: Final = 5.0
