@@ -178,8 +178,8 @@ class ChatSession:
         await self.idle()
 
     async def cancel(self) -> None:
-        """End immediately, when the program quits; what was written is saved."""
-        self.queue.clear()
+        """End immediately, when the program quits: what was written is saved, and messages that are not saved return."""
+        await self.return_queued()
         self.context.cancel_prefill()
         self.titles.cancel()
         if self.current is not None and self.current.task is not None:

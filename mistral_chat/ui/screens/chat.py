@@ -280,8 +280,7 @@ class ChatScreen(Screen[None]):
     async def leave(self) -> None:
         """Save the draft, stop all work, and close everything but the engine, which saves its snapshot by itself."""
         for session in [session for workspace in self.workspaces for session in workspace.replying]:
-            await session.return_queued()
-            await session.cancel()  # a message that could not be saved so far returns as well
+            await session.cancel()
         self.message_box.save()
         self._leaving = True
         await self.models.close()
