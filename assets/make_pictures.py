@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.echo_engine import EchoEngine
 
+from mistral_chat.cli.wiring import Program
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
@@ -109,6 +110,7 @@ class Scene:
             open_engine=lambda _: EngineThread(lambda _progress: Actor(lambda text: replies.get(text, ""))),
             settings=replace(Settings(), theme=theme, system=system),
             now=lambda: moment,
+            models=Program().model_service,
         )
         self.app = MistralChatApp(context)
 

@@ -28,6 +28,8 @@ class AppContext:
     """Makes the engine's thread, not started, for a model as ``-m`` names it. Raises `ModelError`."""
     settings: Settings
     """The settings in force."""
+    models: Callable[[], ModelService]
+    """Opens the model service."""
     now: Callable[[], datetime]
     """The clock, with a zone."""
     open_retriever: Callable[[ConversationStore], Retriever] | None = None
@@ -40,8 +42,6 @@ class AppContext:
     """The persona of new conversations."""
     discard_snapshots: Callable[[Iterable[str]], object] = tuple
     """Deletes the KV states of conversations that were deleted permanently."""
-    models: Callable[[], ModelService] | None = None
-    """Opens the model service; None if models cannot be chosen."""
     settings_file: SettingsFile | None = None
     """The settings file; None if it cannot be changed."""
     retriever: Retriever | None = None

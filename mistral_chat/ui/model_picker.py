@@ -23,11 +23,8 @@ class ModelPicker:
     def __init__(self, screen: ChatScreen) -> None:
         """Serve `screen`."""
         self._screen = screen
-        models = screen.context.models
-        self.downloads = (
-            Downloads(models, spawn=screen.spawn, listener=self._task_changed, tasks=screen.tasks) if models is not None else None
-        )
-        """The downloads and verifications; None if models cannot be chosen."""
+        self.downloads = Downloads(screen.context.models, spawn=screen.spawn, listener=self._task_changed, tasks=screen.tasks)
+        """The downloads and verifications."""
         self._downloaded = ""
         """The model downloaded last in the background."""
         self._first = False
@@ -37,22 +34,19 @@ class ModelPicker:
     @property
     def downloading(self) -> str:
         """The names of the models being downloaded; empty while there is none."""
-        return " and ".join(task.name for task in self.downloads.running if task.chats) if self.downloads is not None else ""
+        return " and ".join(task.name for task in self.downloads.running if task.chats)
 
     async def choose(self, name: str = "") -> None:
         """Show the models, with the cursor on the one whose name contains `name`, and switch to the chosen one."""
         from mistral_chat.ui.screens.models import ModelsScreen
 
         screen, host = self._screen, self._screen.host
-        models, downloads = screen.context.models, self.downloads
-        if models is None or downloads is None:
-            screen.notice.show("The model cannot be changed in this session. Run: mistral-chat models list")
-            return
         in_use = host.model if host.error is None else None
         problem = str(host.error) if host.error is not None else ""
         selected, self._downloaded = self._downloaded, ""
+        models, downloads = screen.context.models(), self.downloads
         picker = ModelsScreen(
-            models(), downloads, wanted=host.model, in_use=in_use, problem=problem, selected=selected, search=name
+            models, downloads, wanted=host.model, in_use=in_use, problem=problem, selected=selected, search=name
         )
         model = await screen.app.push_screen_wait(picker)
         first = isinstance(host.error, ModelNotFound)
@@ -123,7 +117,7 @@ class ModelPicker:
         if screen.host.error is not None and self.downloading:
             more = f"{screen.key_of('chat.models')} shows the progress."
             screen.show_error(f"Still downloading {self.downloading}. Your message stays in the message box; {more}")
-        elif isinstance(screen.host.error, ModelNotFound) and screen.context.models is not None:
+        elif isinstance(screen.host.error, ModelNotFound):
             screen.call_later(screen.action_command, "chat.models")
 
     def _show_loading(self, event: ModelEvent) -> None:
@@ -139,8 +133,7 @@ class ModelPicker:
 
     async def close(self) -> None:
         """Pause downloads."""
-        if self.downloads is not None:
-            await self.downloads.close()
+        await self.downloads.close()
 
     async def _switch(self, model: str, *, first: bool) -> None:
         """Load `model`, and make it the default if it is the first.
@@ -152,11 +145,10 @@ class ModelPicker:
         self._first = self._first or first
         loading = await self.use(model)
         await asyncio.wait({loading})
-        models = screen.context.models
-        if models is None or loading.cancelled() or screen.host.error is not None or self.downloading:
+        if loading.cancelled() or screen.host.error is not None or self.downloading:
             return
         first, self._first = self._first, False
-        if message := await asyncio.to_thread(models().save_default, model, first=first):
+        if message := await asyncio.to_thread(screen.context.models().save_default, model, first=first):
             screen.notice.show(message)
 
     def _cancel_loading(self) -> None:

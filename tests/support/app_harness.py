@@ -17,6 +17,7 @@ from support.idle import draw, wait_by_state
 from support.shared_css import share_parsed_css
 from textual import events
 
+from mistral_chat.cli.wiring import Program
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.store.database import open_database
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
     from textual.widget import Widget
 
-    from mistral_chat.cli.wiring import Program
     from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.engine.thread import LoadProgress
     from mistral_chat.generation import CancelToken, ContextState, Engine, Event, History
@@ -311,7 +311,6 @@ class ChatDriver:
     @property
     def downloads(self) -> Downloads:
         """Downloads and verifications of models."""
-        assert self.screen.models.downloads is not None
         return self.screen.models.downloads
 
     @property
@@ -396,6 +395,7 @@ class AppHarness:
             "settings": self.settings,
             "now": lambda: self.moment,
             "saved": self.saved,
+            "models": (self.program or Program()).model_service,
             "settings_file": self.program.settings_file if self.program is not None else None,
             "discard_snapshots": self.forgotten.extend,
         }

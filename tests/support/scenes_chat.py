@@ -246,7 +246,13 @@ SCENES: Final = (
         shows=("Too long:", "Remove at least"),
     ),
     Scene(name="nothing-is-kept", harness=lambda: AppHarness(saved=False), shows=("Nothing leaves this computer", "not saved")),
-    Scene(name="no-model", harness=lambda: AppHarness(failure=_ABSENT), start=furnish, shows=("No model loaded", "F7")),
+    Scene(
+        name="no-model",
+        harness=lambda: AppHarness(failure=_ABSENT),
+        start=furnish,
+        steps=(see("Choose a model"), press("escape")),
+        shows=("No model loaded", "F7"),
+    ),
     Scene(
         name="weights-cut",
         harness=lambda: AppHarness(

@@ -51,10 +51,7 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
 
 async def model_names(screen: ChatScreen) -> Sequence[tuple[str, str]]:
     """The models that are installed, and those that can be downloaded."""
-    models = screen.context.models
-    if models is None:
-        return []
-    listing = await asyncio.to_thread(models().listing, screen.host.model, None)
+    listing = await asyncio.to_thread(screen.context.models().listing, screen.host.model, None)
     return [(row.spec, "installed" if row.installed else "can be downloaded") for row in listing.rows]
 
 
