@@ -19,6 +19,7 @@ from support.app_harness import (
     send_message,
     until,
     until_answered,
+    until_drawn,
     until_ready,
     until_shown,
 )
@@ -30,6 +31,7 @@ from textual.app import App
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.reply import NewMessage, PendingReply
+from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
 if TYPE_CHECKING:
@@ -209,7 +211,8 @@ async def test_queued_messages_and_other_replies_are_shown() -> None:
 
 
 async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> None:
-    harness = AppHarness(path=tmp_path / "c.db")
+    models = FrozenModelService(usual_listing())
+    harness = AppHarness(path=tmp_path / "c.db", app_options={"models": lambda: models})
     async with run_loaded(harness) as pilot:
         harness.chat.shorten_busy_timeout()
         other = sqlite3.connect(tmp_path / "c.db", isolation_level=None)
@@ -221,7 +224,11 @@ async def test_typing_and_sending_survive_a_locked_database(tmp_path: Path) -> N
         await pilot.press("f9", "enter")
         await until(pilot, lambda: "starts a temporary chat" in harness.chat.notice)
         assert harness.chat.draft == "Precious", "what cannot be sent stays in the message box"
+        await pilot.press("f7")
+        await until(pilot, lambda: isinstance(harness.app.screen, ModelsScreen))
         await pilot.press("ctrl+q")
+        await until_drawn(pilot, "again quits without saving")
+        await pilot.press("escape")
         await until(pilot, lambda: "again quits without saving" in harness.chat.notice)
         assert harness.app.is_running
         other.rollback()

@@ -302,7 +302,9 @@ class ChatScreen(Screen[None]):
         except StoreError as error:
             if not self._told_unsaved:
                 self._told_unsaved = True
-                self.show_error(f"Not saved: {error} {self.key_of('app.quit')} again quits without saving.")
+                warning = f"Not saved: {error} {self.key_of('app.quit')} again quits without saving."
+                for bar in [bar for screen in self.app.screen_stack for bar in screen.query(NotificationBar)]:
+                    bar.show(warning, severity="warning")  # the models or the settings may cover the chat
                 return False
         return True
 
