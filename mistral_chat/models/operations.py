@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from typing import TYPE_CHECKING, Literal
 
@@ -107,11 +108,11 @@ class Verification(ModelTask):
                 if not digest:
                     raise DownloadPaused
                 expected = _expected(self._library, self._model, path)
-                checksum = Checksum.of(path, digest, expected, self._model.name)
-                self._library.checksums.add(path, checksum)
+                self.results[path] = checksum = Checksum.of(path, digest, expected, self._model.name)
             except OSError as error:
                 raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
-            self.results[path] = checksum
+            with contextlib.suppress(OSError):  # the disk may be full or read-only
+                self._library.checksums.add(path, checksum)
 
     def _advance(self, count: int) -> None:
         self._hashed += count

@@ -39,6 +39,14 @@ def test_verification_is_remembered_and_detects_changes(library: Library, hub: H
     assert [result.right for result in task.results.values()] == [None]
 
 
+def test_a_verification_that_cannot_be_saved_is_reported_all_the_same(library: Library, tmp_path: Path) -> None:
+    (library.models_dir / "checked.json").mkdir(parents=True)
+    task = Verification(library, library.find(str(put(tmp_path / DIGEST))))
+    list(task.follow())
+    assert task.state == "done"
+    assert [result.sha256 for result in task.results.values()] == [DIGEST]
+
+
 def test_a_cancelled_verification_reports_nothing(library: Library, tmp_path: Path) -> None:
     task = Verification(library, library.find(str(put(tmp_path / "x.gguf"))))
     task.cancel()
