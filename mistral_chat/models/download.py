@@ -155,7 +155,7 @@ class Download(ModelTask):
             except Timeout:
                 metadata = PartialFile(self._targets[0]).metadata()
                 self._total = metadata.bytes if metadata is not None and len(self._targets) == 1 else None
-                self._notify("waiting", "Another mistral-chat is downloading this file")
+                self._notify("waiting", "The file is still in use by another download")
                 if self._stop.wait(TICK):
                     raise DownloadPaused from None
             else:

@@ -125,6 +125,8 @@ class HTTPTransfer:
 
     def _stream(self, client: httpx2.Client, writer: PartialWriter) -> None:
         """Make one attempt: request the missing bytes, then write and hash what arrives until the end or an error."""
+        if self._stop.is_set():  # perhaps while the hub was asked, which nothing interrupts
+            raise DownloadPaused
         with self._response(client) as response:
             self._check(response, writer)
             stream = response.extensions.get("network_stream")

@@ -107,6 +107,16 @@ class LateStop(threading.Event):
         return before
 
 
+def test_a_download_that_was_paused_while_the_hub_was_asked_requests_no_content(tmp_path: Path, hub: HubServer) -> None:
+    url = f"{hub.endpoint}/{REPOSITORY}/resolve/main/{FILE}"
+    remote = RemoteFile(repository=REPOSITORY, file=FILE, commit="0", url=url, bytes=SIZE, etag="1", sha256=None)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(DownloadPaused):
+        HTTPTransfer(remote, PartialFile(tmp_path / FILE), stop=stop, policy=RetryPolicy(), notify=lambda *_: None).run()
+    assert hub.seen == []
+
+
 def test_a_late_pause_does_not_drop_the_encryption(tmp_path: Path, encrypted_store: tuple[str, bytes]) -> None:
     address, content = encrypted_store
     remote = RemoteFile(repository=REPOSITORY, file=FILE, commit="0", url=f"{address}/{FILE}", bytes=SIZE, etag="1", sha256=None)
