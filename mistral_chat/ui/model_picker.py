@@ -65,6 +65,9 @@ class ModelPicker:
         screen.status.warning, screen.status.state = False, "loading"
         loading = screen.host.load(model)
         screen.status.model = screen.host.model
+        if self._loading is not None:
+            self._loading.end()
+        self._loading = screen.tasks.begin("loading", screen.host.model, cancel=self._cancel_loading, quiet=True)
         screen.view.show_state()
         return loading
 
@@ -82,12 +85,11 @@ class ModelPicker:
         match event:
             case ModelLoading(share):
                 status.state = f"loading {share:.0%}" if share else "loading"
-                engine = screen.host.engine
-                if not share and engine is not None and engine.snapshots is not None:
-                    watch_snapshots(engine.snapshots, screen.tasks)
             case ModelLoaded(loaded):
                 status.model, status.window, status.used = loaded.model, loaded.window, 0
                 status.state = status.state if screen.workspace is not None and screen.session.replying else ""
+                if screen.host.engine is not None and screen.host.engine.snapshots is not None:
+                    watch_snapshots(screen.host.engine.snapshots, screen.tasks)
                 if loaded.note:
                     screen.notice.show(loaded.note)
             case ModelFailed(error):
@@ -121,11 +123,8 @@ class ModelPicker:
             screen.call_later(screen.action_command, "chat.models")
 
     def _show_loading(self, event: ModelEvent) -> None:
-        """List loading among the background tasks."""
-        tasks = self._screen.tasks
-        if isinstance(event, ModelLoading):
-            if self._loading is None:
-                self._loading = tasks.begin("loading", self._screen.host.model, cancel=self._cancel_loading, quiet=True)
+        """Tell the background task of loading."""
+        if self._loading is not None and isinstance(event, ModelLoading):
             self._loading.tell(event.share)
         elif self._loading is not None:
             self._loading.end()

@@ -17,6 +17,7 @@ from support.app_harness import (
     send_message,
     until,
     until_answered,
+    until_ready,
     until_shown,
 )
 from support.echo_engine import EchoEngine
@@ -347,3 +348,15 @@ def test_tasks_shorter_than_half_a_second_are_not_shown() -> None:
         assert background.tasks == [job], "and yet it can be stopped"
     clock.passes()
     assert not any(reported)
+
+
+async def test_a_switch_while_a_model_loads_lists_the_new_one() -> None:
+    harness = AppHarness(loading=True)
+    async with run(harness) as pilot:
+        await until(pilot, lambda: "loading 40%" in screen_text(harness))
+        await harness.chat.use_model("other")
+        await until(pilot, lambda: "loading 40%" in screen_text(harness))
+        assert [(task.name, task.about) for task in harness.chat.tasks.tasks] == [("loading", "other")]
+        harness.loaded.set()
+        await until_ready(pilot, harness)
+        assert harness.chat.tasks.tasks == []
