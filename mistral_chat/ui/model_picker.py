@@ -55,7 +55,7 @@ class ModelPicker:
             model = picker.downloaded or None
         if model is not None:
             # As a task: a dialog that opens meanwhile ends the command, and the model would not become the default.
-            self._use(model, first=first)
+            self._use(model, first=first, message=picker.message)
         else:
             screen.view.show_empty_state()
 
@@ -134,13 +134,15 @@ class ModelPicker:
         """Pause downloads."""
         await self.downloads.close()
 
-    async def _switch(self, model: str, *, first: bool) -> None:
-        """Load `model`, and make it the default if it is the first.
+    async def _switch(self, model: str, *, first: bool, message: str) -> None:
+        """Show `message`, load `model`, and make it the default if it is the first.
 
         What is used only until a download is done does not become the default.
         """
         screen = self._screen
         screen.notice.clear()
+        if message:
+            screen.notice.show(message)
         self._first = self._first or first
         loading = await self.use(model)
         await asyncio.wait({loading})
@@ -186,6 +188,6 @@ class ModelPicker:
         offer = f"{screen.key_of('chat.models')} and Enter switch to it"
         screen.notice.show(f"Downloaded {task.name}.", action=offer, on_action=lambda: self._use(task.spec), stay=True)
 
-    def _use(self, model: str, *, first: bool = False) -> None:
+    def _use(self, model: str, *, first: bool = False, message: str = "") -> None:
         self._downloaded = ""
-        self._screen.spawn(self._switch(model, first=first))
+        self._screen.spawn(self._switch(model, first=first, message=message))

@@ -197,6 +197,7 @@ async def test_a_new_prompt_format_reloads_the_model_in_use(first: FirstRun) -> 
         await until_drawn(pilot, "will be reloaded")
         await pilot.press("end", "enter")
         await until(pilot, lambda: first.chat.is_current and first.chat.runner not in {None, before})
+        await until_drawn(pilot, "Prompt format: template (saved in")
         await chatting(pilot, first)
         assert first.chat.model == "tiny"
 

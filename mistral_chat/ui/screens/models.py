@@ -136,6 +136,8 @@ class ModelsScreen(Screen["str | None"]):
         super().__init__()
         self.downloaded = ""
         """What was downloaded while the list was shown."""
+        self.message = ""
+        """What the chat says once the result is being loaded."""
         self._service, self._downloads = service, downloads
         self._wanted, self._in_use, self._problem = wanted, in_use, problem
         self._first, self._search = selected, search
@@ -394,6 +396,7 @@ class ModelsScreen(Screen["str | None"]):
             self.notice.show(str(error), severity="warning")
             return
         if used:
+            self.message = message
             self.end(row.spec)
         else:
             self.notice.show(message)
