@@ -344,6 +344,8 @@ async def try_cell(action: str, fault: Fault, disk: Disk, caplog: pytest.LogCapt
         await until(pilot, lambda: not saver.pending, "the draft is saved")
         kept = "\n".join(kept_texts(harness))
         assert [text for text in [TYPED, *person.typed] if text not in kept] == [], "what was typed is lost"
+        if chat.editing:  # what could not be sent can be sent again
+            await pilot.press("escape")
         if not chat.replying:
             await send_and_wait(pilot, harness, "and a last one")
     broken = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
