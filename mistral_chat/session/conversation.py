@@ -11,7 +11,7 @@ from mistral_chat.generation import History, PromptTurn
 from mistral_chat.sampling import Sampling
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.overrides import Overrides, Resolved, resolve
-from mistral_chat.store.records import StoredConversation
+from mistral_chat.store.records import StoredConversation, StoredTurn
 
 PAGE: Final = 60
 """Turns loaded from the store at once."""
@@ -62,7 +62,7 @@ class OpenConversation:
         """
         if self.id is not None:
             page = self._store.turns_page(self.id, before=None, limit=PAGE)
-            self.turns = list(page)
+            self.turns = self._newest(page)
             self.complete = not page or page[0].parent_id is None
 
     def load_older(self) -> Sequence[TranscriptTurn]:
@@ -116,18 +116,27 @@ class OpenConversation:
         stored = self._store.turns_page(self.id, before=None, limit=limit)
         ids = {turn.turn_id for turn in stored}
         pinned = [turn for turn in self._store.pinned(self.id) if turn.turn_id not in ids]
-        known = {turn.turn_id: turn.turn.reply for turn in self.turns}
-        # A reply that has just ended, or that does not fit on the disk, is not in the store yet.
-        turns = [(s, max(s.turn.reply, known.get(s.turn_id, ""), key=len)) for s in [*pinned, *stored]]
         return History(
             conversation=self.id if environment.saved else "",
             system=system,
             turns=tuple(
-                PromptTurn(key=s.turn_id, user=s.turn.user, reply=reply, pinned=s.turn.pinned, passages=s.turn.passages)
-                for s, reply in turns
-                if s.turn_id == answered or (reply and not s.turn.excluded)
+                PromptTurn(
+                    key=each.turn_id,
+                    user=each.turn.user,
+                    reply=each.turn.reply,
+                    pinned=each.turn.pinned,
+                    passages=each.turn.passages,
+                )
+                for each in self._newest([*pinned, *stored])
+                if each.turn_id == answered or (each.turn.reply and not each.turn.excluded)
             ),
         )
+
+    def _newest(self, stored: Sequence[StoredTurn]) -> list[TranscriptTurn]:
+        """Turns with the replies that have just ended, or that do not fit on the disk, and are not in the store yet."""
+        known = {turn.turn_id: turn for turn in self.turns}
+        pairs = [(known.get(turn.turn_id, turn) if turn.writing else turn, turn) for turn in stored]
+        return [max(pair, key=lambda turn: len(turn.turn.reply)) for pair in pairs]
 
     async def _restore(self, stored: StoredConversation | None, overrides: Overrides) -> None:
         """Let the next messages have what `stored` has, or, where that is None, a new conversation with `overrides`."""

@@ -110,7 +110,7 @@ class Workspace:
         if conversation_id is None:
             found = [each for each in found if each not in replying]
         session = found[-1] if found else self._new_session(conversation_id)
-        if found and session not in replying and self.saver.problem is None:  # else a reply may be in memory alone
+        if found and session not in replying:
             session.conversation.load()
         for each in self.sessions:
             each.context.leave()
