@@ -51,13 +51,12 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
         else:
             click.echo(available_table(rows))
         return
-    rows, unusable = service.installed()
+    rows, embedding, unusable = service.installed()
     if as_json:
         print_json([_installed_json(row) for row in rows])
-        return
-    library = service.library()
-    embedding = [model for model in library.list() if model.kind == "embedding"]
-    click.echo(installed_table(rows, embedding, unusable, library.partials(), default=program.settings.model))
+    else:
+        partials = service.library().partials()
+        click.echo(installed_table(rows, embedding, unusable, partials, default=program.settings.model))
 
 
 @models.command(short_help="Download a model (resumes).")

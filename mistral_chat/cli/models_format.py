@@ -93,15 +93,9 @@ def describe_model(model: ModelFile, settings: Settings) -> dict[str, Any]:
 
 def describe_catalog_entry(entry: CatalogEntry, library: Library, settings: Settings) -> dict[str, Any]:
     """What the catalog says about a model that is not installed."""
-    from mistral_chat.memory_estimate import estimate_memory
-    from mistral_chat.models.memory_fit import file_bytes
+    from mistral_chat.models.memory_fit import AvailableMemory, size_entry
 
-    size, exact = file_bytes(entry)
-    needed = (
-        estimate_memory(entry.dimensions, size, window=settings.context.size, kv_type=settings.engine.kv_type)
-        if entry.dimensions and size
-        else None
-    )
+    row = size_entry(entry, AvailableMemory(ram=0), settings.context.size, settings.engine.kv_type)
     model = library.catalog.models.get(entry.model)
     return {
         "name": entry.name,
@@ -113,10 +107,10 @@ def describe_catalog_entry(entry: CatalogEntry, library: Library, settings: Sett
         "repository": entry.repository,
         "revision": entry.revision,
         "file": entry.file,
-        "bytes": size if exact else None,
+        "bytes": row.bytes if row.exact else None,
         "sha256": entry.sha256,
         "prompt_format": entry.prompt_format,
-        "memory_needed": {**asdict(needed), "total": needed.total} if needed else None,
+        "memory_needed": {**asdict(row.memory), "total": row.memory.total} if row.memory else None,
     }
 
 

@@ -95,11 +95,12 @@ class ModelService:
             unusable=tuple((str(file.path), file.reason) for file in unusable),
         )
 
-    def installed(self) -> tuple[list[ModelRow], Sequence[UnusableFile]]:
-        """Every chat model on this computer, and every file that cannot be used."""
+    def installed(self) -> tuple[list[ModelRow], list[ModelFile], Sequence[UnusableFile]]:
+        """Every chat model on this computer, every embedding model, and every file that cannot be used."""
         library, memory = self.library(), self.memory()
         installed, unusable = library.scan()
-        return self._installed(library, [model for model in installed if model.kind == "chat"], memory), unusable
+        chat, embedding = ([model for model in installed if model.kind == kind] for kind in ("chat", "embedding"))
+        return self._installed(library, chat, memory), embedding, unusable
 
     def available(self) -> list[ModelRow]:
         """Every chat model of the catalog, in its order, installed or not."""
