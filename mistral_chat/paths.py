@@ -6,6 +6,7 @@ Folders are created 0700 and files 0600 when first needed, never by asking for t
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,9 @@ APPLICATION = "mistral-chat"
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+
+SPLIT = re.compile(r"(?i)^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf$")
+"""The name of a part of a split model, as llama.cpp writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,15 @@ class Paths:
     def log_file(self) -> Path:
         """The log of the program and llama.cpp, without conversation text."""
         return self.log_dir / "mistral-chat.log"
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Every file of the model at `path`: one, or all parts of a split file, whether they exist or not."""
+    split = SPLIT.match(path.name)
+    if split is None or int(split["parts"]) < 1:
+        return [path]
+    count = int(split["parts"])
+    return [path.with_name(f"{split['stem']}-{part:05d}-of-{count:05d}{path.suffix}") for part in range(1, count + 1)]
 
 
 def private_folder(path: Path) -> Path:

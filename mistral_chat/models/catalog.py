@@ -17,7 +17,7 @@ import yaml
 
 from mistral_chat.errors import ConfigError, ModelNotFound
 from mistral_chat.memory_estimate import ModelDimensions
-from mistral_chat.models.sources import parts_of
+from mistral_chat.paths import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from mistral_chat.errors import ModelUnusable
 from mistral_chat.memory_estimate import ModelDimensions
 from mistral_chat.models.catalog import quantization_in
 from mistral_chat.models.gguf import GGML_TYPES, VOCABULARY, Header, read_header
-from mistral_chat.models.sources import parts_of
+from mistral_chat.paths import parts_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from mistral_chat.models.metadata import read_metadata
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.retry import DownloadPaused
 from mistral_chat.models.task import ModelTask
-from mistral_chat.paths import private_folder
+from mistral_chat.paths import parts_of, private_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) 
 
     return Download(
         entry,
-        sources.parts_of(library.target(entry)),
+        parts_of(library.target(entry)),
         folder=library.models_dir,
         hub=Hub(environ=library.environ, home=library.home, policy=policy or RetryPolicy()),
         finished=finished,
@@ -102,7 +102,7 @@ class Verification(ModelTask):
         return False if False in answers else None if not answers or None in answers else True
 
     def _work(self) -> None:
-        for path in sources.parts_of(self._model.path):
+        for path in parts_of(self._model.path):
             try:
                 digest = sha256_of(path, stop=self._stop, notify=self._advance)
                 if not digest:
@@ -140,7 +140,7 @@ def remove(library: Library, spec: str) -> int:
     if not library.is_ours(path):
         raise UsageError(f"{name} was not removed: {path} belongs to you or to another program.")
     freed += reclaimable_bytes(path)
-    for part in sources.parts_of(path):
+    for part in parts_of(path):
         try:
             system.delete(part)
         except OSError as error:  # Windows cannot delete a file that is loaded
@@ -158,7 +158,7 @@ def _drop(part: PartialFile, name: str) -> None:
     from mistral_chat.models.download import download_lock
 
     try:
-        with download_lock(sources.parts_of(part.target)[0]).acquire(timeout=0):
+        with download_lock(parts_of(part.target)[0]).acquire(timeout=0):
             part.drop()
     except Timeout as error:
         raise ModelError(f"{name} is being downloaded by another mistral-chat. Pause that download first.") from error
@@ -166,7 +166,7 @@ def _drop(part: PartialFile, name: str) -> None:
 
 def reclaimable_bytes(path: Path) -> int:
     """The bytes that deleting a file, with all its parts, frees: none for a file with a second hard link."""
-    stats = [part.stat() for part in sources.parts_of(path) if part.exists()]
+    stats = [part.stat() for part in parts_of(path) if part.exists()]
     return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 
@@ -181,7 +181,7 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
         ModelError: there is a file of that name already, the disks differ and a link is impossible, or the system refuses.
     """
     metadata = read_metadata(path)
-    parts = sources.parts_of(path)
+    parts = parts_of(path)
     other_disk = path.stat().st_dev != private_folder(library.models_dir).stat().st_dev
     way: ImportMode = "copy" if mode == "move" and other_disk else mode
     if way == "copy":
@@ -191,7 +191,7 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     entry, digest = _identify(library, path)
     name = path.name if path.suffix.lower() == ".gguf" else f"{path.name}.gguf"  # a blob of Ollama has no suffix
     first = library.target(entry) if entry else library.models_dir / name
-    targets = sources.parts_of(first)
+    targets = parts_of(first)
     if existing := next((target for target in targets if target.exists()), None):
         raise ModelError(f"{existing} exists already. Remove it first with: mistral-chat models rm {existing}")
     try:
@@ -247,7 +247,7 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
 
 def _tidy(path: Path, root: Path) -> None:
     """Delete the lock of a deleted file, and folders that are now empty."""
-    path.with_name(f".{sources.parts_of(path)[0].name}.lock").unlink(missing_ok=True)
+    path.with_name(f".{parts_of(path)[0].name}.lock").unlink(missing_ok=True)
     for folder in path.parents:
         if folder == root or not folder.is_relative_to(root) or any(folder.iterdir()):
             return

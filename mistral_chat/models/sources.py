@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mistral_chat.paths import SPLIT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mistral_chat.model_listing import Source
-
-SPLIT = re.compile(r"(?i)^(?P<stem>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf$")
-"""The name of a part of a split file, as llama.cpp writes it."""
 
 MAX_FILES: Final = 4096
 """Files looked at below one folder."""
@@ -148,15 +147,6 @@ def files_under(root: Path, depth: int = 6, *, follow_links: bool = False) -> It
         split = SPLIT.match(path.name)
         if split is None or int(split["part"]) == 1:
             yield path
-
-
-def parts_of(path: Path) -> list[Path]:
-    """Every file of the model at `path`: one, or all parts of a split file, whether they exist or not."""
-    split = SPLIT.match(path.name)
-    if split is None or int(split["parts"]) < 1:
-        return [path]
-    count = int(split["parts"])
-    return [path.with_name(f"{split['stem']}-{part:05d}-of-{count:05d}{path.suffix}") for part in range(1, count + 1)]
 
 
 def stated_sha256(path: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,11 +25,10 @@ from mistral_chat.engine.window import ContextWindow
 from mistral_chat.errors import NotEnoughMemory, UsageError
 from mistral_chat.generation import LoadedModel
 from mistral_chat.memory_estimate import CELLS, ModelDimensions
+from mistral_chat.paths import parts_of
 
 _ALL_LAYERS = 10_000
 """More layers than any model has."""
-
-_SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 
 
 def open_engine(
@@ -219,8 +217,4 @@ def plan_load(
 
 def bytes_on_disk(path: Path) -> int:
     """The size of the model file, including all parts of a split one; 0 if it cannot be read."""
-    parts = [path]
-    if found := _SPLIT.search(path.name):
-        stem = path.name[: found.start()]
-        parts = [path.with_name(f"{stem}-{part:05d}-of-{found[1]}.gguf") for part in range(1, int(found[1]) + 1)]
-    return sum(part.stat().st_size for part in parts if part.is_file())
+    return sum(part.stat().st_size for part in parts_of(path) if part.is_file())
