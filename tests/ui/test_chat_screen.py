@@ -428,11 +428,14 @@ async def test_quitting_makes_queued_messages_drafts(tmp_path: Path) -> None:
 async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
     harness = AppHarness(failure=ModelNotFound("Get one with: mistral-chat models pull mistral-7b"))
     async with run(harness) as pilot:
-        await until_shown(pilot, harness)
+        await until(pilot, lambda: not harness.chat.is_current, "the models are offered")
+        await pilot.press("escape")
         await until(pilot, lambda: "No model loaded" in screen_text(harness))
         await until(pilot, lambda: "mistral-chat models pull mistral-7b" in screen_text(harness))
         await send_message(pilot, harness, "Hello?")
-        await until(pilot, lambda: harness.chat.draft == "Hello?")
+        await until(pilot, lambda: harness.chat.draft == "Hello?" and not harness.chat.is_current, "they are offered again")
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.is_current)
         harness.failure = None
         await pilot.press("f5")
         await until(pilot, lambda: harness.chat.state == "ready")
