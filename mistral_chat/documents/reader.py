@@ -28,6 +28,7 @@ class DocumentReader:
         self._seconds = seconds
         self._seconds_in_all = seconds_in_all
         self._child = ChildProcess("mistral_chat.documents.worker")
+        self._kept: tuple[tuple[Path, int, int] | None, list[Block]] = (None, [])
 
     def __enter__(self) -> Self:
         """The reader itself."""
@@ -36,6 +37,13 @@ class DocumentReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the process."""
         self.close()
+
+    def read_all(self, path: Path) -> list[Block]:
+        """The blocks of the document at `path`, kept until another is read or the file changes. Raises as `read` does."""
+        version = _look(path)
+        if version != self._kept[0]:
+            self._kept = version, list(self.read(path))
+        return self._kept[1]
 
     def read(self, path: Path) -> Iterator[Block]:
         """Yield the blocks of the document at `path`, in order. A file with an unknown suffix is read as text.
@@ -72,8 +80,8 @@ class DocumentReader:
         self._child.end()
 
 
-def _look(path: Path) -> None:
-    """Refuse what is not a file, or is too large.
+def _look(path: Path) -> tuple[Path, int, int]:
+    """Refuse what is not a file, or is too large; returns what tells this version of the file from others.
 
     Raises:
         DocumentUnreadable: it is.
@@ -81,7 +89,8 @@ def _look(path: Path) -> None:
     try:
         if not path.is_file():
             raise DocumentUnreadable("it is not a file" if path.exists() else "no such file", path)
-        if path.stat().st_size > kinds.LARGEST_FILE:
+        if (facts := path.stat()).st_size > kinds.LARGEST_FILE:
             raise DocumentUnreadable(f"it is larger than {kinds.LARGEST_FILE // 1024**2} MB", path)
     except (OSError, ValueError) as error:
         raise DocumentUnreadable("it cannot be opened", path) from error
+    return path.absolute(), facts.st_size, facts.st_mtime_ns

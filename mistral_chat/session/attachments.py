@@ -54,7 +54,7 @@ def read_document(path: Path, reader: DocumentReader) -> Attachment:
     if kind_of(path) not in {"pdf", "docx", "odt", "epub"}:
         return Attachment(path.name, read_text(path, LARGEST_TEXT))
     try:
-        text = "\n\n".join(block.text for block in reader.read(path) if block.text)
+        text = "\n\n".join(block.text for block in reader.read_all(path) if block.text)
     except DocumentUnreadable as error:
         raise InvalidText(str(error)) from error
     if not text.strip():

@@ -292,7 +292,7 @@ class DocumentIndexer:
         kind = kind_of(path) or "text"
         document_id = documents.add_document(collection, str(path), kind=kind, size=facts.st_size, mtime=facts.st_mtime_ns)
         try:
-            blocks = list(self._reader.read(path))
+            blocks = self._reader.read_all(path)
             passages = list(cut((block for block in blocks if block.text), self._count))
             file_hash = _hash(path)
         except (DocumentUnreadable, OSError) as error:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.app_harness import AppHarness, run_loaded, screen_text, send_and_wait, send_message, until
+from support.documents import pdf
 
+from mistral_chat.child_process import ChildProcess
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.session.documents import DocumentIndexer
 from mistral_chat.session.retriever import Retriever
@@ -158,6 +162,23 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
         await until(pilot, lambda: "Passages cannot answer a question about a whole document" in harness.chat.notice)
         harness.store.delete(harness.chat.screen.session.conversation_id or "")
         assert not harness.store.documents.collections()
+
+
+async def test_a_long_pdf_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    send = ChildProcess.send
+
+    def noted(child: ChildProcess, request: Mapping[str, Any]) -> None:
+        asked.append(request)
+        send(child, request)
+
+    monkeypatch.setattr(ChildProcess, "send", noted)
+    (tmp_path / "lease.pdf").write_bytes(pdf([[FILLER] * 30] * 60))
+    harness = harness_with_documents(tmp_path)
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, f"/attach {tmp_path / 'lease.pdf'}")
+        await until(pilot, lambda: "matching passages" in harness.chat.notice)
+    assert len(asked) == 1
 
 
 async def test_a_file_that_cannot_be_removed_while_the_database_is_locked_stays_and_says_why(tmp_path: Path) -> None:
