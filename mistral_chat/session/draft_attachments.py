@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from mistral_chat.message_form import PASTED, build_message, format_attachment, split_message
@@ -33,6 +34,7 @@ class DraftAttachments:
         self._emit = emit
         self.files: list[Attachment] = []
         self._aside: list[Attachment] | None = None
+        self._attaching = asyncio.Lock()
 
     async def attach(self, path: Path) -> Attachment:
         """Attach the document at `path`: whole, or by passages as a collection; see `Grounding.read_file`.
@@ -55,13 +57,15 @@ class DraftAttachments:
     async def add(self, file: Attachment) -> None:
         """Attach a file that was already read."""
         if file.collection:
-            await self._grounding.attach(*{*self._grounding.collections, file.collection})
+            async with self._attaching:  # two files may be read at once
+                await self._grounding.attach(*{*self._grounding.collections, file.collection})
         await self.replace([*self.files, file])
 
     async def remove(self, file: Attachment) -> None:
         """Remove an attachment; one by passages is detached from the conversation, too."""
         if file.collection:
-            await self._grounding.attach(*(name for name in self._grounding.collections if name != file.collection))
+            async with self._attaching:
+                await self._grounding.attach(*(name for name in self._grounding.collections if name != file.collection))
         await self.replace([each for each in self.files if each is not file])
 
     async def replace(self, files: Sequence[Attachment]) -> None:

@@ -178,6 +178,14 @@ async def test_a_collection_that_was_deleted_meanwhile_fails_one_message_alone(b
     assert session.grounding.collections == []
 
 
+async def test_files_that_are_attached_at_once_are_all_attached(bench: SessionBench) -> None:
+    session = bench.open()
+    await bench.say(session, "Hello")
+    names = [bench.store.documents.create_collection(name) for name in ("one", "two", "three")]
+    await asyncio.gather(*(session.files.add(Attachment(name, "", tokens=0, collection=name)) for name in names))
+    assert session.grounding.collections == sorted(names)
+
+
 async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
     await bench.say(bench.open(), "Hello")
