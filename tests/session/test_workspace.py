@@ -134,3 +134,17 @@ async def test_a_reply_that_is_not_saved_yet_stays_when_its_conversation_is_open
         await workspace.current.idle()
         workspace.open(None)
         assert [turn.turn.reply for turn in workspace.open(first).turns] == ["You said: Hello", "You said: And now?"]
+
+
+async def test_a_conversation_that_is_deleted_permanently_leaves_the_models_cache(
+    workspace: Workspace, bench: SessionBench
+) -> None:
+    gone = (await say(workspace, "Hello")).conversation_id
+    assert bench.host.context is not None
+    assert bench.host.context.turns
+    workspace.open(None)
+    forgotten: list[str] = []
+    await workspace.delete_permanently(gone, forget=forgotten.extend)
+    await bench.settled()
+    assert forgotten == [gone]
+    assert not bench.host.context.turns
