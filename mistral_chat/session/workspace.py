@@ -145,6 +145,7 @@ class Workspace:
         if patience:
             with suppress(MistralChatError):
                 self._save_pastes()
+            with suppress(MistralChatError):
                 await self.saver.flush(patience)
         await self.saver.close()
         self.store.close()
