@@ -285,8 +285,9 @@ async def test_everything_can_be_stopped_at_once() -> None:
 async def test_a_task_can_be_shown_while_the_app_ends() -> None:
     harness = AppHarness()
     async with run_loaded(harness):
-        await harness.screen.query_one(StatusBar).remove()
-        harness.chat.tasks._changed("⟳ saving snapshot")
+        screen, tasks = harness.screen, harness.chat.tasks
+    assert not screen.query(StatusBar)
+    tasks._changed("⟳ saving snapshot")
 
 
 async def test_hostile_names_of_tasks_are_text() -> None:
