@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from mistral_chat.paths import Paths
     from mistral_chat.session.retriever import Retriever
     from mistral_chat.store.store import ConversationStore
-
-log = logging.getLogger("mistral_chat.app")
 
 
 def utc_now() -> datetime:
@@ -126,6 +123,8 @@ class Program:
 
         May take seconds in a large store. A failure is logged, and the next run tries again.
         """
+        import logging
+
         from mistral_chat.errors import StoreError
 
         try:
@@ -134,7 +133,7 @@ class Program:
             store.documents.delete_unused(timedelta(days=1))
             store.purge()
         except StoreError as error:
-            log.warning("old trash could not be deleted: %s", type(error).__name__)
+            logging.getLogger("mistral_chat.app").warning("old trash could not be deleted: %s", type(error).__name__)
 
     def library(self) -> Library:
         """The models on this disk, and the catalog of those that can be downloaded.
