@@ -55,6 +55,14 @@ def build_message(files: Sequence[tuple[str, str]], piped: str, prompt: str) -> 
     return "\n\n".join(parts)
 
 
+def join_messages(*messages: str) -> str:
+    """One message of several, of which some may be empty: the files of all, then what was written."""
+    parts = [split_message(message) for message in messages]
+    return build_message(
+        [file for part in parts for file in part.files], "", "\n\n".join(part.rest for part in parts if part.rest)
+    )
+
+
 def format_attachment(name: str, text: str) -> str:
     """A file's form in a message: its name, and its text in a code fence longer than any fence inside."""
     longest = max(map(len, _FENCES.findall(text)), default=2) if "```" in text else 2

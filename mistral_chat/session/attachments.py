@@ -20,6 +20,9 @@ WHOLE_SHARE = 2
 LARGEST_FILE = 4 * 1024 * 1024
 """Maximum bytes; no model's context can hold more text."""
 
+LARGEST_SAVED = 256 * 1024
+"""Maximum characters of an attachment that is saved with its draft, which is written every second while someone types."""
+
 
 @dataclass(slots=True, eq=False)
 class Attachment:
@@ -38,6 +41,11 @@ class Attachment:
     def of_message(cls, file: FileText) -> Attachment:
         """A file of a message that was sent."""
         return cls(file.name, file.text, pasted=file.name.startswith(PASTED))
+
+    @property
+    def saved(self) -> bool:
+        """Whether it is saved with its draft."""
+        return not self.collection and len(self.text) <= LARGEST_SAVED
 
     @property
     def bytes(self) -> int:

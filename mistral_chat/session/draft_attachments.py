@@ -1,4 +1,4 @@
-"""The attachments of a draft: added, removed and counted, and put aside while a message is edited."""
+"""The attachments of a draft: added, removed and counted, and put aside while a message is edited or recalled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mistral_chat.message_form import FileText
     from mistral_chat.session.events import Emit
     from mistral_chat.session.grounding import Grounding
     from mistral_chat.session.model_host import ModelHost
 
 
 class DraftAttachments:
-    """The attachments of a conversation's draft; while a message is edited, those of that message."""
+    """The attachments of a conversation's draft; while a message is edited or recalled, those of that message."""
 
     def __init__(self, host: ModelHost, grounding: Grounding, emit: Emit) -> None:
         """Start without files.
@@ -35,6 +36,28 @@ class DraftAttachments:
         self.files: list[Attachment] = []
         self._aside: list[Attachment] | None = None
         self._attaching = asyncio.Lock()
+        self._others: Sequence[Attachment] = ()
+        """What took the place of those that are put aside."""
+
+    @property
+    def own(self) -> list[Attachment]:
+        """The files of the draft, and those that were added to what took their place."""
+        if self._aside is None:
+            return list(self.files)
+        return [*self._aside, *(file for file in self.files if file not in self._others)]
+
+    def draft(self, text: str) -> str:
+        """The draft with this `text` as it is saved: the message that it would be."""
+        saved = [(file.name, file.text) for file in self.own if file.saved]
+        return build_message(saved, "", text) if saved else text
+
+    def take(self, draft: str) -> str:
+        """Attach the files of a saved draft that are not attached here, and return its text; `changed` reports it."""
+        if (here := self.draft("")) and draft.startswith(here):
+            draft = draft.removeprefix(here).removeprefix("\n\n")
+        files, text = split_message(draft)
+        self.files.extend(map(Attachment.of_message, files))
+        return text
 
     async def attach(self, path: Path) -> Attachment:
         """Attach the document at `path`: whole, or by passages as a collection; see `Grounding.read_file`.
@@ -74,19 +97,6 @@ class DraftAttachments:
             self.files[:] = files
             await self.changed()
 
-    def with_pastes(self, draft: str) -> str:
-        """A draft as it is kept for the next run of the program: with the attached pastes, which are in no file."""
-        pasted = [(file.name, file.text) for file in self.files if file.pasted]
-        return build_message(pasted, "", draft) if pasted else draft
-
-    def take_pastes(self, draft: str) -> str:
-        """Attach the pastes in a draft that `with_pastes` made, and return the rest of it; `changed` reports them."""
-        message = split_message(draft)
-        if not message.files or not all(file.name.startswith(PASTED) for file in message.files):
-            return draft
-        self.files += map(Attachment.of_message, message.files)
-        return message.rest
-
     async def changed(self) -> None:
         """Report a change, and count what was not counted."""
         await self._emit(AttachmentsChanged())
@@ -99,18 +109,20 @@ class DraftAttachments:
             await self._count(file)
         await self._emit(AttachmentsChanged())
 
-    def put_aside(self, files: Sequence[Attachment]) -> None:
-        """Put `files` in the place of those of the draft, until `take_back`; `changed` reports it."""
-        if self._aside is None:
-            self._aside = list(self.files)
-        self.files[:] = files
+    def give_away(self) -> None:
+        """Keep only what is not saved with the draft, which goes elsewhere."""
+        self.files[:], self._aside = [file for file in self.own if not file.saved], None
+
+    def put_aside(self, others: Sequence[FileText]) -> None:
+        """Put the files of a message in the place of those of the draft, until `take_back`; `changed` reports it."""
+        self._aside, self._others = self.own, [Attachment.of_message(file) for file in others]
+        self.files[:] = self._others
 
     def take_back(self) -> bool:
         """Attach the files of the draft again; False if they were not put aside. `changed` reports it."""
-        if self._aside is None:
-            return False
-        self.files[:], self._aside = self._aside, None
-        return True
+        aside = self._aside is not None
+        self.files[:], self._aside = self.own, None
+        return aside
 
     async def _count(self, file: Attachment) -> None:
         text = "" if file.collection else format_attachment(file.name, file.text)

@@ -248,12 +248,13 @@ class ChatSession:
         """Edit the message of a turn: its files are the attachments meanwhile. Return the text to edit."""
         files, text = split_message(turn.turn.user)
         self.editing = turn.turn_id
-        self.files.put_aside([Attachment.of_message(file) for file in files])
+        self.files.put_aside(files)
         return text
 
     async def end_edit(self) -> None:
         """Edit no message; the draft has its own attachments again."""
         self.editing = None
+        self.attachments.clear()
         if self.files.take_back():
             await self.files.changed()
 

@@ -144,19 +144,9 @@ class Workspace:
         await asyncio.gather(*(session.cancel() for session in self.sessions))
         if patience:
             with suppress(MistralChatError):
-                self._save_pastes()
-            with suppress(MistralChatError):
                 await self.saver.flush(patience)
         await self.saver.close()
         self.store.close()
-
-    def _save_pastes(self) -> None:
-        """Save the attached pastes with the drafts."""
-        for session in self.sessions:
-            session.files.take_back()
-            draft = self.saver.draft(key := session.conversation_id or "")
-            if (whole := session.files.with_pastes(draft)) != draft:
-                self.saver.save_draft(key, whole)
 
     # Whole conversations. Every change can be undone.
 

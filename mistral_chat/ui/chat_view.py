@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from textual.content import Content
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
+from mistral_chat.message_form import join_messages, split_message
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter
@@ -91,7 +92,7 @@ class ChatView:
                 if notice := self._passages_notice(event):
                     screen.notice.show(notice)
             case events.DraftReturned(text):
-                screen.message_box.give_back(text)
+                screen.composer.give_back(text)
             case events.QueueChanged():
                 self.show_state()
                 await screen.message_box.show_queue()
@@ -119,25 +120,26 @@ class ChatView:
         from mistral_chat.session import events
 
         match event:
+            case events.DraftReturned(text) if self._shares_draft(session):
+                self._screen.composer.give_back(text)
             case events.DraftReturned(text):
                 self._save_elsewhere(session, text)
             case events.AttachmentsChanged() if self._shares_draft(session):
                 files = [*self._screen.session.attachments, *session.attachments]
                 session.attachments.clear()
                 await self._screen.session.files.replace(files)
+            case events.AttachmentsChanged():
+                self._save_elsewhere(session)
             case events.ReplyFailed(error, None):
                 self._screen.show_error(f"Not sent in another conversation: {error}")
             case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
                 self._show_elsewhere()
 
-    def _save_elsewhere(self, session: ChatSession, text: str) -> None:
-        """Save a message as the draft of a conversation, which may be in the message box."""
+    def _save_elsewhere(self, session: ChatSession, text: str = "") -> None:
+        """Save the draft of a conversation that is not on the screen: its attachments, and `text` before what it has."""
         saver, key = session.environment.saver, session.conversation_id or ""
-        if self._shares_draft(session):
-            self._screen.message_box.give_back(text)
-        else:
-            saver.save_draft(key, "\n\n".join(filter(None, (text, saver.draft(key)))))
+        saver.save_draft(key, session.files.draft(join_messages(text, split_message(saver.draft(key)).rest)))
 
     def _shares_draft(self, session: ChatSession) -> bool:
         """Whether this and the conversation on the screen are new: all new ones have one draft."""

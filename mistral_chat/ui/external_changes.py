@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import MistralChatError
+from mistral_chat.message_form import join_messages
 
 if TYPE_CHECKING:
     from mistral_chat.store.records import ConversationState
@@ -73,9 +74,7 @@ class ExternalChanges:
     async def _leave_deleted(self) -> None:
         """Show a new conversation in place of a permanently deleted one; the draft is kept."""
         screen = self._screen
-        await screen.message_box.cancel_edit()
-        typed = screen.composer.text
-        draft = "\n\n".join(dict.fromkeys(filter(None, (screen.opened.saver.draft(""), typed))))
-        await screen.open(None, draft)
+        typed = screen.message_box.draft
+        await screen.open(None, join_messages(*dict.fromkeys((screen.opened.saver.draft(""), typed))))
         kept = " Your draft is kept here." if typed else ""
         screen.show_error(f"The conversation was deleted in another window.{kept}")

@@ -65,12 +65,10 @@ class MessageBox(Vertical):
         """What is wrong with the draft, while the notification says so."""
         self._refused = ""
         """A rejected command, while it is unchanged in the message box and the notification is about it."""
-        self._replaced = ""
-        """The draft that the message being edited replaced."""
+        self._saved: tuple[str, str | None] = "", ""
+        """The conversation on the screen, and its draft as it was read or saved here; None if it was not."""
         self._reading: list[tuple[ChatSession, str]] = []
         """The files being read, each with the session whose message waits for it."""
-        self._own: list[Attachment] = []
-        """The attachments of the draft, while a recalled message with its own is in the message box."""
         self._values: tuple[str, Sequence[tuple[str, str]]] = ("", ())
         """The id of the command whose argument is being typed, and what the argument may be."""
 
@@ -80,8 +78,9 @@ class MessageBox(Vertical):
         yield Composer(self._history)
 
     def _history(self) -> Sequence[str]:
+        """The messages that Up recalls; none while one is edited, which they would replace."""
         with suppress(MistralChatError):
-            return self._chat.opened.store.input_history(_HISTORY)
+            return self._chat.opened.store.input_history(_HISTORY) if self._chat.session.editing is None else ()
         return ()
 
     # Sending.
@@ -93,7 +92,7 @@ class MessageBox(Vertical):
         if request is not None:
             awaited = [name for session, name in self._reading if session is self._chat.session]
             if awaited:
-                self.give_back(event.text)
+                self.composer.give_back(event.text)
                 key = self._chat.key_of("composer.send")
                 self.notice.show(f"Reading {awaited[0]}… Press {key} again when it is attached.", stay=True)
             else:
@@ -111,13 +110,13 @@ class MessageBox(Vertical):
             await session.send(request)
         except MistralChatError as error:
             if isinstance(request, EditMessage | NewMessage):
-                self.give_back(request.text)
+                self.composer.give_back(request.text)
             chat.show_error(str(error))
             if chat.workspace is not None:
                 chat.models.offer()
         else:
             if isinstance(request, EditMessage) and session is chat.session:
-                self.give_back(self._replaced)
+                self.composer.return_draft()
 
     async def _request_of(self, text: str) -> EditMessage | NewMessage | None:
         """The message to send; a command is run instead. An empty draft sends the attachments, if there are any."""
@@ -138,24 +137,19 @@ class MessageBox(Vertical):
 
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
         """Put a command into the message box, with a notification that stays while the command is unchanged."""
-        self.give_back(text)
+        self.composer.give_back(text)
         self._refused = self.composer.text
         self.notice.show(notice, severity="warning" if warning else "information", stay=True)
-
-    def give_back(self, text: str) -> None:
-        """Put a draft into the message box again, before what has come there in the meantime."""
-        if text:
-            self.composer.restore_draft("\n\n".join(filter(None, (text, self.composer.text))))
 
     # Editing.
 
     def begin_edit(self, turn: TranscriptTurn) -> None:
         """Load a message into the message box for editing, and its files above it."""
         chat = self._chat
-        if chat.session.editing is None:
-            self.save()
-            self._replaced = self.composer.text
-        self.composer.set_draft(chat.session.begin_edit(turn))
+        if chat.session.editing is not None:
+            chat.show_error(f"Send the edit or cancel it ({chat.key_of('chat.stop')}) first.")
+            return
+        self.composer.show_other(chat.session.begin_edit(turn))
         chat.commands.in_background(chat.session.files.changed)
         keys = f"{chat.key_of('composer.send')} sends it, {chat.key_of('chat.stop')} cancels."
         last = turn.turn_id == chat.transcript.last_id
@@ -170,17 +164,35 @@ class MessageBox(Vertical):
         await chat.session.end_edit()
         chat.transcript.clear_selection()
         self.notice.clear()
-        self.composer.set_draft(self._replaced)
+        self.composer.set_draft(self.composer.kept)
         chat.view.show_hints()
         return True
 
+    # The draft.
+
+    @property
+    def draft(self) -> str:
+        """The draft as the message that it would be: with its files."""
+        return self._chat.session.files.draft(self.composer.draft)
+
+    def show_draft(self, saved: str, draft: str | None) -> None:
+        """Show the `saved` draft of the session that came to the screen, or another `draft`."""
+        session = self._chat.session
+        self.composer.set_draft(session.files.take(saved if draft is None else draft))
+        self._saved = session.conversation_id or "", self.draft if draft in {None, saved} else None
+
     @on(Composer.SaveDue)
     def save(self) -> None:
-        """Save the draft of the session on the screen."""
+        """Save the draft of the session on the screen if it was changed here: another window may have changed it, too."""
         chat = self._chat
         self.composer.cancel_save()
-        if chat.workspace is not None and chat.session.editing is None:
-            chat.opened.saver.save_draft(chat.session.conversation_id or "", self.composer.text)
+        if chat.workspace is not None:
+            draft, (before, saved) = (chat.session.conversation_id or "", self.draft), self._saved
+            if draft != self._saved:
+                if saved and draft[0] != before:  # the new conversation has its id now
+                    chat.opened.saver.save_draft(before, "")
+                chat.opened.saver.save_draft(*draft)
+                self._saved = draft
 
     @on(TextArea.Changed)
     async def _draft_changed(self) -> None:
@@ -309,18 +321,17 @@ class MessageBox(Vertical):
         self._measure_again()
 
     @on(Composer.Recalled)
-    async def _attach_recalled(self, event: Composer.Recalled) -> None:
+    async def _attach_recalled(self) -> None:
         """Attach the files of a recalled message; the draft gets its own attachments again."""
-        from mistral_chat.session.attachments import Attachment
-
         with self._chat.commands.errors_shown():
-            session = self._chat.session
-            if event.files is None:
-                recalled = self._own
+            session, recalled = self._chat.session, self.composer.recalled_files
+            if session.editing is not None:
+                return  # editing has begun in the meantime
+            if recalled is not None:
+                session.files.put_aside(recalled)
             else:
-                self._own = list(session.attachments) if event.first else self._own
-                recalled = [Attachment.of_message(file) for file in event.files]
-            await session.files.replace(recalled)
+                session.files.take_back()
+            await session.files.changed()
 
     def on_attachment_bar_opened(self, event: AttachmentBar.Opened) -> None:
         """Show the text of an attachment; one by passages has none."""
@@ -342,7 +353,7 @@ class MessageBox(Vertical):
             self._chat.show_undoable(f"Removed {file.name}.")
 
     async def show_attachments(self) -> None:
-        """Show the attachments of the draft."""
+        """Show the attachments of the draft, and save them with it."""
         from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 
         files = self._chat.session.attachments
@@ -353,6 +364,7 @@ class MessageBox(Vertical):
                 self._chat.set_focus(self.composer)
             bar.show(files)
             self.measure()
+        self.save()
         self._chat.view.show_hints()
 
     async def show_queue(self) -> None:
@@ -389,7 +401,7 @@ class MessageBox(Vertical):
 
     def on_slash_menu_taken(self, event: SlashMenu.Taken) -> None:
         """Put the command into the message box."""
-        self.composer.set_draft(f"/{event.name} ")
+        self.composer.text = f"/{event.name} "
 
     @on(Composer.CompletionRequested)
     async def _complete(self) -> None:
@@ -398,7 +410,7 @@ class MessageBox(Vertical):
         if text.startswith(_ATTACH):
             path, found = await asyncio.to_thread(complete_path, text.removeprefix(_ATTACH))
             if self.composer.text == text:
-                self.composer.set_draft(_ATTACH + path)
+                self.composer.text = _ATTACH + path
                 more = f"  and {len(found) - _NAMES} more" if len(found) > _NAMES else ""
                 self.notice.show(("  ".join(found[:_NAMES]) + more) if found else "No such file.")
             return
@@ -406,7 +418,7 @@ class MessageBox(Vertical):
         if rows and self.composer.text == text:
             shared = f"/{common_beginning(sorted(row.name for row in rows))}"
             if shared.startswith(text):
-                self.composer.set_draft(shared + (" " if len(rows) == 1 and rows[0].argument else ""))
+                self.composer.text = shared + (" " if len(rows) == 1 and rows[0].argument else "")
 
     async def _rows(self, text: str) -> list[SlashRow]:
         """The commands that the draft may be the beginning of, or what the argument of its command may be."""

@@ -127,7 +127,7 @@ class ChatDriver:
 
     def set_draft(self, text: str) -> None:
         """Replace the text in the composer."""
-        self.screen.composer.set_draft(text)
+        self.screen.composer.text = text
 
     def type(self, text: str) -> None:
         """Insert a text at the composer's cursor."""

@@ -236,6 +236,7 @@ async def test_an_export_says_when_the_conversation_cannot_be_saved_first(
     async with run_loaded(harness) as pilot:
         with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
+            harness.screen.opened.saver.save_draft("", "not saved yet")
             await send_message(pilot, harness, f"/export {tmp_path / 'talk.md'}")
             await until(pilot, lambda: "another program" in harness.chat.notice.lower(), harness.chat.notice)
         assert not (tmp_path / "talk.md").exists()

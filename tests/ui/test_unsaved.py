@@ -74,7 +74,7 @@ async def test_a_draft_moves_into_the_temporary_chat(tmp_path: Path) -> None:
         harness.chat.save_draft()
         await hidden(pilot, harness)
         assert harness.chat.draft == "half a thought"
-        assert harness.store.draft("") == ""
+        await until(pilot, lambda: harness.store.draft("") == "")
 
 
 async def test_a_saved_conversation_keeps_its_draft() -> None:

@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
     """Stop the reply; else cancel the edit, or close what covers the chat and return to the message box."""
-    if screen.composer.close_menu() or await screen.message_box.cancel_edit():
+    if screen.composer.close_menu():
         screen.view.show_hints()
-        return
-    if screen.session.replying or screen.session.queue:
+    elif screen.session.replying or screen.session.queue:
         await screen.session.stop()
-        return
-    screen.sidebar.reset()
-    screen.remove_class("-list")
-    screen.leave_transcript()
+    elif not await screen.message_box.cancel_edit():
+        screen.sidebar.reset()
+        screen.remove_class("-list")
+        screen.leave_transcript()
 
 
 async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:

@@ -194,14 +194,12 @@ async def _begin_temporary(screen: ChatScreen) -> None:
     from mistral_chat.store.database import open_database
     from mistral_chat.store.store import ConversationStore
 
-    saved, draft, now = screen.opened, "", screen.context.now
-    await screen.message_box.cancel_edit()
+    saved, new, now = screen.opened, screen.session.conversation_id is None, screen.context.now
     screen.message_box.save()
-    if screen.session.conversation_id is None:
-        draft = screen.composer.text
+    draft = screen.message_box.draft if new or saved.saver.problem is not None else ""
+    if new:
+        screen.session.files.give_away()
         saved.saver.save_draft("", "")
-    elif saved.saver.problem is not None:
-        draft = screen.composer.text
     screen.saved_workspace = saved
     workspace = screen.new_workspace(ConversationStore(open_database(None), now=now), saved=False)
     await screen.switch_workspace(workspace, None, draft)

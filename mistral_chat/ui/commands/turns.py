@@ -175,7 +175,7 @@ async def open_editor(screen: ChatScreen, _argument: str) -> None:
     before = screen.composer.text
     written = await edit_externally(screen.app, before, os.environ)
     returned = screen.composer.text.removesuffix(before).rstrip()
-    screen.composer.set_draft("\n\n".join(filter(None, (returned, written))))
+    screen.composer.text = "\n\n".join(filter(None, (returned, written)))
 
 
 def code_of(shown: TranscriptTurn) -> Sequence[Code]:

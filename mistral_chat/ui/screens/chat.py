@@ -16,6 +16,7 @@ from textual.containers import Container, Vertical
 from textual.screen import Screen
 
 from mistral_chat.errors import MistralChatError, StoreError, UsageError
+from mistral_chat.message_form import join_messages
 from mistral_chat.session.model_host import ModelHost
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.session.tasks import TaskRegistry
@@ -157,9 +158,7 @@ class ChatScreen(Screen[None]):
         self.sidebar.reload()
         self.set_interval(_POLL_SECONDS, self.changes.poll)
         with self.commands.errors_shown():  # another program may have deleted the conversation just now
-            await self.open(
-                self._open_first, "\n\n".join(filter(None, (workspace.saver.draft(self._open_first or ""), self.composer.text)))
-            )
+            await self.open(self._open_first, join_messages(workspace.saver.draft(self._open_first or ""), self.composer.text))
         self.models.load()
         await self.settings_sync.show_key_problems()
 
@@ -206,19 +205,17 @@ class ChatScreen(Screen[None]):
         return self.opened.current
 
     async def open(self, conversation_id: str | None, draft: str | None = None) -> None:
-        """Show a conversation, or a new one, with its draft, if it can be read; `draft` is what the message box has already."""
+        """Show a conversation, or a new one, if it can be read, with its saved draft or with another `draft`."""
         workspace = self.opened
         if draft is None:
             self.message_box.save()
-        shown = workspace.saver.draft(conversation_id or "") if draft is None else draft
+        saved = workspace.saver.draft(conversation_id or "")
         session = workspace.open(conversation_id)
-        shown = session.files.take_pastes(shown)
         self.sidebar.conversations.mark_open(conversation_id)
         self.remove_class("-list")
         self.notice.clear()
         # Before anything is awaited: text typed in the meantime comes after it.
-        if draft is None or draft != self.composer.text:
-            self.composer.set_draft(shown)
+        self.message_box.show_draft(saved, draft)
         if workspace.saver.pending:
             with suppress(StoreError):  # a reply that ended just now is being saved
                 await workspace.saver.flush(0.2)

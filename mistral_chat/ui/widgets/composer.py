@@ -10,7 +10,7 @@ from textual.actions import SkipAction
 from textual.binding import BindingType
 from textual.widgets import TextArea
 
-from mistral_chat.message_form import split_message
+from mistral_chat.message_form import join_messages, split_message
 from mistral_chat.text import SOFT_BREAK, break_words, clean, join_words
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.path_completion import path_from_paste
@@ -106,14 +106,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         text: str
         """What was pasted."""
 
-    @dataclass
     class Recalled(message.Message):
-        """A message of the history is in the box, or the draft again."""
-
-        files: Sequence[FileText] | None
-        """The files of the message; None for the draft."""
-        first: bool
-        """Whether it took the place of the draft."""
+        """A message of the history is in the box, or the draft again. Read `recalled_files`."""
 
     @dataclass
     class Refused(message.Message):
@@ -145,7 +139,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self._read_history = history
         self._history: Sequence[str] = ()
         self._place = -1
-        self._kept = ""
+        self.kept = ""
+        """The draft that a message which is recalled or edited took the place of."""
+        self._other = ""
+        """That message, as it came into the box."""
         self._attached = False
         """Whether the last edit was a paste that became an attachment."""
         self.still = False
@@ -164,6 +161,16 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     def text(self, value: str) -> None:
         self.load_text(break_words(clean(value), at=SOFT_BREAK))
         self.move_cursor(self.document.end)
+
+    @property
+    def draft(self) -> str:
+        """What was typed: also what a message that is recalled or edited took the place of, but that only if it was changed."""
+        return join_messages(self.kept, self.text if self.text != self._other else "")
+
+    @property
+    def recalled_files(self) -> Sequence[FileText] | None:
+        """The files of the recalled message; None while the draft is in the box."""
+        return split_message(self._history[self._place]).files if self._place >= 0 else None
 
     def _toggle_cursor_blink_visible(self) -> None:
         if not (self.still and self._cursor_visible):
@@ -207,17 +214,32 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def set_draft(self, text: str) -> None:
         """Replace the draft by `text`, with the cursor at its end."""
-        self._place = -1
-        self.text = text
+        self._place, self.kept, self._other, self.text = -1, "", "", text
+
+    def show_other(self, message: str, place: int = -1) -> None:
+        """Show a message, from a `place` of the history, in the place of the draft, which is kept."""
+        self._place, self.kept, self.text = place, self.draft, message
+        self._other = self.text
 
     def clear_draft(self) -> None:
-        """Remove the whole draft; Ctrl+Z restores it."""
-        self._place = -1
+        """Remove the whole text; Ctrl+Z restores it, and Down the draft that a recalled message took the place of."""
         self.clear()
 
-    def restore_draft(self, text: str) -> None:
-        """Restore a rejected draft; the undo history is kept."""
-        self._place = -1
+    def return_draft(self) -> None:
+        """Show the draft again in the place of another message; the undo history is kept."""
+        draft, recalled = self.draft, self._place >= 0
+        self._place, self.kept, self._other = -1, "", ""
+        self._rewrite(draft)
+        if recalled:
+            self.post_message(self.Recalled())
+
+    def give_back(self, text: str) -> None:
+        """Put a rejected draft before what has come in the meantime; the undo history is kept."""
+        if self._place >= 0:
+            self.return_draft()
+        self._rewrite(join_messages(text, self.text))
+
+    def _rewrite(self, text: str) -> None:
         self.clear()
         self.insert(break_words(clean(text), at=SOFT_BREAK))
 
@@ -230,7 +252,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
                     return
             raise SkipAction
         if (row := self._menu_row) is not None:
-            self.set_draft(f"/{row.name}" + (" " if row.argument else ""))
+            self.text = f"/{row.name}" + (" " if row.argument else "")
         else:
             self.post_message(self.CompletionRequested())
 
@@ -258,7 +280,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         return self.menu.selected if self.menu is not None else None
 
     def action_submit(self) -> None:
-        """Send the draft, or run the selected command of the menu."""
+        """Send the text, or run the selected command of the menu; the draft that a recalled message replaced returns."""
         self._attached = False
         text = self.text.strip("\n").rstrip()
         if (row := self._menu_row) is not None and _continues(row.name, text):
@@ -266,6 +288,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if text.strip():
             self.clear_draft()
         self.post_message(self.Submitted(text if text.strip() else ""))
+        if self._place >= 0:
+            self.return_draft()
 
     def action_break_line(self) -> None:
         """Insert a line break at the cursor."""
@@ -277,7 +301,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.menu.move(-1)
             return
         if self._place == -1 and self.cursor_at_first_line:
-            self._history, self._kept = self._read_history(), self.text
+            self._history = self._read_history()
         if self.cursor_at_first_line and self._place + 1 < len(self._history):
             self._recall(self._place + 1)
         else:
@@ -295,10 +319,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def _recall(self, place: int) -> None:
         """Put a message of the history into the box, its files as attachments; at -1, the draft."""
-        first, self._place = self._place < 0, place
-        files, text = split_message(self._history[place]) if place >= 0 else (None, self._kept)
-        self.text = text
-        self.post_message(self.Recalled(files, first=first))
+        if place >= 0:
+            self.show_other(split_message(self._history[place]).rest, place)
+        else:
+            self.set_draft(self.draft)
+        self.post_message(self.Recalled())
 
     async def _on_key(self, event: events.Key) -> None:
         """Open the help for ``?`` in an empty box, and the files for ``@`` where a word starts."""

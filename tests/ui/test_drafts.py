@@ -1,0 +1,187 @@
+"""Nothing that was typed is lost: by leaving an edit, by recalling a message, by quitting, or to another window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.app_harness import (
+    PAUSE,
+    AppHarness,
+    run_loaded,
+    screen_text,
+    send_and_wait,
+    send_message,
+    until,
+    until_answered,
+)
+from textual import events
+
+from mistral_chat.message_form import build_message
+from mistral_chat.session.attachments import LARGEST_SAVED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG = "\n".join(f"line {number}" for number in range(40))
+"""A paste that becomes an attachment."""
+
+
+@pytest.mark.parametrize("key", ["ctrl+n", "ctrl+t", "ctrl+q"])
+async def test_an_edit_that_is_left_is_in_the_draft(tmp_path: Path, key: str) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press(*"draft", "f3", *"s?")
+        await until(pilot, lambda: harness.chat.draft == "Questions?")
+        await pilot.press(key)
+        await until(pilot, lambda: not harness.app.is_running or harness.chat.draft == "")
+    assert harness.open_store().draft(mine) == "draft\n\nQuestions?"
+
+
+async def test_an_edit_without_a_change_leaves_the_draft_alone() -> None:
+    harness = AppHarness()
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press(*"draft", "f3")
+        await until(pilot, lambda: harness.chat.draft == "Question")
+        await harness.chat.open(None)
+        await harness.chat.open(mine)
+        assert harness.chat.draft == "draft"
+
+
+async def test_an_edit_is_kept_when_another_begins_and_when_a_reply_is_stopped() -> None:
+    harness = AppHarness(answer=lambda _: f"one {PAUSE}")
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press("f3", "s", "f3")
+        await until(pilot, lambda: "Send the edit or cancel it (Esc) first." in harness.chat.notice)
+        assert harness.chat.draft == "Questions"
+        await pilot.press("up", "ctrl+r")
+        await until(pilot, lambda: "one" in screen_text(harness))
+        await pilot.press("escape")
+        await until_answered(pilot, harness)
+        assert harness.chat.draft == "Questions"
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.draft == "", "Esc cancels the edit once no reply is generated")
+
+
+async def test_attachments_return_with_their_draft_after_a_restart(tmp_path: Path) -> None:
+    for name in ("notes.txt", "without an ending"):
+        (tmp_path / name).write_text("buy bread\n")
+    harness = AppHarness(path=tmp_path / "c.db")
+    other = harness.add_conversation(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await until(pilot, lambda: harness.open_store().draft("") == build_message([("Pasted text", LONG)], "", ""))
+        await send_message(pilot, harness, f"/attach {tmp_path / 'without an ending'}")
+        await until(pilot, lambda: "▪ without an ending" in screen_text(harness))
+        await pilot.press(*"draft")
+        await harness.chat.open(other)
+        await until(pilot, lambda: "▪" not in screen_text(harness))
+        await harness.chat.attach(str(tmp_path / "notes.txt"))
+        await harness.chat.open(None)
+        assert harness.chat.draft == "draft", "what is attached still is not shown as text, too"
+        assert [file.name for file in harness.screen.session.attachments] == ["Pasted text", "without an ending"]
+    again = AppHarness(path=tmp_path / "c.db")
+    async with run_loaded(again) as pilot:
+        (pasted,) = again.screen.session.attachments
+        assert (pasted.name, pasted.text, pasted.pasted) == ("Pasted text", LONG, True)
+        assert again.chat.draft == build_message([("without an ending", "buy bread")], "", "draft"), "its text is not lost"
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(again) and "… tokens" not in screen_text(again))
+        await again.chat.open(other)
+        await until(pilot, lambda: "▪ notes.txt" in screen_text(again))
+
+
+async def test_an_attachment_that_is_too_large_to_be_saved_every_second_stays_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("word " * LARGEST_SAVED)
+    harness = AppHarness(window=4 * LARGEST_SAVED)
+    async with run_loaded(harness) as pilot:
+        await harness.chat.attach(str(tmp_path / "notes.txt"))
+        await pilot.press(*"draft")
+        harness.chat.save_draft()
+        await until(pilot, lambda: harness.store.draft("") == "draft")
+        await harness.chat.open(None)
+        assert [file.name for file in harness.screen.session.attachments] == ["notes.txt"]
+
+
+async def test_a_draft_moves_into_a_temporary_chat_with_its_attachments(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await pilot.press(*"draft", "ctrl+t")
+        await until(pilot, lambda: "Temporary chat" in screen_text(harness) and "▪ Pasted text" in screen_text(harness))
+        assert harness.chat.draft == "draft"
+        await until(pilot, lambda: harness.open_store().draft("") == "")
+        assert not harness.screen.workspaces[1].current.attachments
+
+
+async def test_a_recalled_message_leaves_the_draft_and_its_attachments(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with((build_message([("notes.txt", "buy bread")], "", "Older"), "Answer"))
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await pilot.press(*"draft", "up")
+        await until(pilot, lambda: harness.chat.draft == "Older" and "▪ notes.txt" in screen_text(harness))
+        kept = build_message([("Pasted text", LONG)], "", "draft")
+        harness.chat.save_draft()
+        await until(pilot, lambda: harness.open_store().draft(mine) == kept)
+        await harness.chat.open(None)
+        await harness.chat.open(mine)
+        assert harness.chat.draft == "draft"
+        assert [file.name for file in harness.screen.session.attachments] == ["Pasted text"]
+        await pilot.press("up", *"!?", "ctrl+n")
+        await until(pilot, lambda: harness.chat.draft == "")
+        await harness.chat.open(mine)
+        assert harness.chat.draft == "draft\n\nOlder!?", "what was added to a message that was sent is new"
+
+
+async def test_sending_a_recalled_message_brings_the_draft_back() -> None:
+    harness = AppHarness()
+    harness.start_with((build_message([("notes.txt", "buy bread")], "", "Older"), "Answer"))
+    async with run_loaded(harness) as pilot:
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await pilot.press(*"draft", "up")
+        await until(pilot, lambda: "▪ notes.txt" in screen_text(harness))
+        await pilot.press("enter")
+        await until_answered(pilot, harness)
+        await until(pilot, lambda: len(harness.chat.turns) == 2)
+        assert harness.chat.turns[0].turn.user == harness.chat.turns[1].turn.user
+        assert harness.chat.draft == "draft"
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+
+
+async def test_what_is_typed_before_a_new_conversation_is_saved_is_its_draft_alone(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    other = harness.open_store()
+    async with run_loaded(harness) as pilot:
+        with other.database.write():
+            await send_message(pilot, harness, "Question")
+            await pilot.press(*"more")
+            harness.chat.save_draft()
+            assert harness.chat.conversation_id is None
+        await until_answered(pilot, harness)
+        harness.chat.save_draft()
+        await until(pilot, lambda: other.draft(harness.chat.conversation_id or "") == "more")
+    assert other.draft("") == ""
+    other.close()
+
+
+async def test_a_draft_that_another_window_wrote_is_not_replaced(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    other = harness.open_store()
+    async with run_loaded(harness) as pilot:
+        other.save_draft(mine, "theirs")
+        await harness.chat.open(None)
+        other.save_draft("", "also theirs")
+        await harness.chat.open(mine)
+        assert harness.chat.draft == "theirs"
+        await send_and_wait(pilot, harness, "")
+        await until(pilot, lambda: other.draft(mine) == "")
+    assert other.draft("") == "also theirs"
+    other.close()
