@@ -119,7 +119,7 @@ class Program:
         return store
 
     def purge_old_trash(self, store: ConversationStore) -> None:
-        """Delete permanently what has been in the trash for longer than the settings allow, and files of no conversation.
+        """Delete permanently what is in the trash for longer than the settings allow, and attached files that nothing uses.
 
         May take seconds in a large store. A failure is logged, and the next run tries again.
         """
@@ -133,7 +133,8 @@ class Program:
             store.documents.delete_unused(timedelta(days=1))
             store.purge()
         except StoreError as error:
-            logging.getLogger("mistral_chat.app").warning("old trash could not be deleted: %s", type(error).__name__)
+            log = logging.getLogger("mistral_chat.app")
+            log.warning("old trash and unused files could not be deleted: %s", type(error).__name__)
 
     def library(self) -> Library:
         """The models on this disk, and the catalog of those that can be downloaded.

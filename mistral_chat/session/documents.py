@@ -214,8 +214,8 @@ class DocumentIndexer:
         self._count = count
         self._forget = forget
 
-    def add(self, paths: Iterable[Path], collection: str) -> Iterator[FileIndexed]:
-        """Index files, and the documents in folders, into a collection, which is created if it does not exist.
+    def add(self, paths: Iterable[Path], collection: str, *, attached: bool = False) -> Iterator[FileIndexed]:
+        """Index files, and the documents in folders, into a collection, made as `DocumentStore.create_collection` does.
 
         An unchanged file is skipped. The work is done while the result is iterated.
 
@@ -225,7 +225,7 @@ class DocumentIndexer:
         from mistral_chat.documents.folders import documents_in
 
         documents = self._store.documents
-        name, places = documents.create_collection(collection), [place_of(path) for path in paths]
+        name, places = documents.create_collection(collection, attached=attached), [place_of(path) for path in paths]
         documents.add_folders(name, *(str(path) for path in places if path.is_dir()))
         files = list(dict.fromkeys(file for path in places for file in documents_in(path)))
         known = {document.path: document for document in documents.documents(name)}
@@ -245,8 +245,7 @@ class DocumentIndexer:
         while name in taken and [each.path for each in documents.documents(name)] != [place]:
             number += 1
             name = collection_name(f"{number} {path.name}")
-        documents.create_collection(name, attached=True)
-        return name, list(self.add([path], name))[-1]
+        return name, list(self.add([path], name, attached=True))[-1]
 
     def update(self, collection: str) -> Iterator[FileIndexed]:
         """Re-index changed files in a collection, finish interrupted indexing, and index new files in its folders.

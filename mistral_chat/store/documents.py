@@ -102,6 +102,13 @@ PASSAGE: Final = """
     JOIN collections ON collections.row = documents.collection
 """
 """Selects the columns that `stored_passage` reads."""
+_IN_USE: Final = """
+    row IN (SELECT collection FROM conversation_collections) OR EXISTS (
+        SELECT 1 FROM documents JOIN turn_passages ON key >= documents.id || '/' AND key < documents.id || '0'
+        WHERE documents.collection = collections.row
+    )
+"""
+"""Whether a conversation uses a row of `collections`, or a turn a passage of it."""
 
 
 class DocumentStore:
@@ -148,13 +155,13 @@ class DocumentStore:
         """Create a collection if it does not exist, and return its name as stored.
 
         An `attached` one is made by attaching a file to a conversation, and is deleted with the last conversation that uses it;
-        made again, it counts as new for `delete_unused`.
+        made again, it counts as new for `delete_unused`. Made again without `attached` it is the user's own.
         """
         stored = collection_name(name)
         with self.database.write() as connection:
             connection.execute(
                 "INSERT INTO collections (name, created, attached) VALUES (?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET created = excluded.created WHERE attached",
+                "ON CONFLICT (name) DO UPDATE SET created = excluded.created, attached = excluded.attached WHERE attached",
                 (stored, to_timestamp(self._now()), attached),
             )
         return stored
@@ -189,18 +196,28 @@ class DocumentStore:
             trash.note_purge(connection)
 
     def delete_unused(self, older_than: timedelta) -> None:
-        """Delete the files that were attached longer ago and are in no conversation, as those of a discarded draft."""
-        unused = "attached AND created < ? AND row NOT IN (SELECT collection FROM conversation_collections)"
-        with self.database.write() as connection:
-            before = to_timestamp(self._now() - older_than)
-            for found in connection.execute(f"SELECT row FROM collections WHERE {unused}", (before,)).fetchall():
-                _delete_collection(connection, found["row"])
+        """Delete the files that were attached longer ago and that neither a conversation nor a turn uses.
+
+        Each is a separate transaction, as in `delete_collection`.
+        """
+        query = f"SELECT row FROM collections WHERE attached AND NOT ({_IN_USE}) AND created < ?1 AND row = coalesce(?2, row)"
+        before = to_timestamp(self._now() - older_than)
+        with self.database.read() as connection:
+            unused = connection.execute(query, (before, None)).fetchall()
+        for (row,) in unused:
+            with self.database.write() as connection:
+                if connection.execute(query, (before, row)).fetchone():
+                    _delete_collection(connection, row)
 
     def attach(self, conversation_id: str, *names: str) -> None:
-        """Attach these collections to a conversation, and no others."""
+        """Attach these collections to a conversation, and no others. What is detached counts as new for `delete_unused`."""
         with self.database.write() as connection:
             conversation = conversation_row(connection, conversation_id)["row"]
             rows = [(conversation, _collection(connection, name)) for name in names]
+            here = "(SELECT collection FROM conversation_collections WHERE conversation = ?)"
+            connection.execute(
+                f"UPDATE collections SET created = ? WHERE attached AND row IN {here}", (to_timestamp(self._now()), conversation)
+            )
             connection.execute("DELETE FROM conversation_collections WHERE conversation = ?", (conversation,))
             connection.executemany("INSERT OR IGNORE INTO conversation_collections VALUES (?, ?)", rows)
 
@@ -530,11 +547,10 @@ def _delete_collection(connection: Connection, row: int) -> None:
 
 @contextmanager
 def attached_files_deleted(connection: Connection) -> Iterator[None]:
-    """Delete, with the conversations that are deleted meanwhile, the files that were attached to these and to no others."""
+    """Delete, with the conversations that are deleted meanwhile, the attached files that these use and no others."""
 
     def in_use() -> set[int]:
-        query = "SELECT DISTINCT row FROM collections JOIN conversation_collections ON collection = row WHERE attached"
-        return {found["row"] for found in connection.execute(query)}
+        return {row for (row,) in connection.execute(f"SELECT row FROM collections WHERE attached AND ({_IN_USE})")}
 
     before = in_use()
     yield

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -275,6 +275,18 @@ def test_the_program_ends_while_a_file_is_indexed(
         finally:
             closed.set()
         assert isinstance(indexing.exception(), InvalidText)
+
+
+def test_only_what_was_attached_and_not_added_by_name_is_deleted(store: ConversationStore, tmp_path: Path) -> None:
+    (tmp_path / "roof.txt").write_text("The roof leaks.", "utf-8")
+    with DocumentReader() as reader:
+        indexer = DocumentIndexer(store, reader)
+        for added in (False, True):
+            name, _ = indexer.add_file(tmp_path / "roof.txt")
+            if added:
+                list(indexer.add([tmp_path / "roof.txt"], name))
+            store.documents.delete_unused(timedelta(days=-1))
+            assert [each.name for each in store.documents.collections()] == ["roof.txt"] * added
 
 
 async def test_a_temporary_chat_is_left_while_its_file_is_embedded(store: ConversationStore) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -216,6 +216,36 @@ def test_a_conversation_uses_collections_until_they_are_detached(store: Conversa
         store.documents.attach(conversation, "three")
     assert [passage.text for passage in store.documents.passages(document)] == ["first", "second"]
     assert [each.collection for each in store.documents.documents()] == ["one", "two"]
+
+
+def test_an_attached_file_is_kept_while_a_turn_uses_it(store: ConversationStore, clock: Clock) -> None:
+    day, documents = timedelta(days=1), store.documents
+    conversation, (turn,) = chat(store, ("a", "b"))
+    for name in ("quoted", "unused"):
+        documents.create_collection(name, attached=True)
+        documents.add_document(name, f"/{name}.txt", kind="text", size=1, mtime=1)
+    quoted = documents.documents("quoted")[0].document_id
+    store.set_passages(turn, [Passage(kind="file", text="the deed", source="quoted", key=f"{quoted}/0")])
+    documents.attach(conversation, "quoted", "unused")
+    clock.moment += 2 * day
+    documents.attach(conversation)
+    documents.delete_unused(day)
+    assert [each.name for each in documents.collections()] == ["quoted", "unused"], "the detached file may be attached again"
+    clock.moment += 2 * day
+    documents.delete_unused(day)
+    assert [each.name for each in documents.collections()] == ["quoted"]
+    assert store.turn(turn).turn.passages[0].text == "the deed"
+    store.delete(conversation)
+    assert documents.collections() == []
+
+
+def test_adding_to_an_attached_file_by_name_makes_it_the_users(store: ConversationStore, clock: Clock) -> None:
+    store.documents.create_collection("notes.pdf", attached=True)
+    store.documents.create_collection("notes.pdf")
+    store.documents.create_collection("notes.pdf", attached=True)
+    clock.moment += timedelta(days=2)
+    store.documents.delete_unused(timedelta(days=1))
+    assert [each.name for each in store.documents.collections()] == ["notes.pdf"]
 
 
 def test_sources_are_shown_in_the_export_for_reading(store: ConversationStore) -> None:
