@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
-from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreFull, StoreReadOnly
+from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreDamaged, StoreFull, StoreReadOnly
 from mistral_chat.store import backup, import_export, index, trash, turns
 from mistral_chat.store.documents import DocumentStore, attached_files_deleted
 from mistral_chat.store.import_export import ImportResult
@@ -377,12 +377,13 @@ class ConversationStore(ConversationQueries):
     def backup(self, target: Path, *, replace: bool = False) -> None:
         """Copy the database to `target`, readable by the owner only, complete or not at all.
 
-        It contains no deleted text. To restore it, replace the database with it while mistral-chat is not running.
+        It contains no deleted text, unless a purge is pending. To restore it, replace the database with it while mistral-chat is not running.
 
         Raises:
             StoreError: `target` exists and `replace` is not set, or it cannot be written.
         """
-        self.purge()
+        with contextlib.suppress(StoreDamaged):
+            self.purge()
         backup.backup(self.database, target, replace=replace)
 
     def _timestamp(self) -> str:

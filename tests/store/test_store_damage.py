@@ -293,6 +293,18 @@ def test_a_backup_is_whole_and_refuses_to_replace(store: ConversationStore, tmp_
         store.backup(tmp_path / "missing" / "backup.db")
 
 
+def test_a_database_whose_purge_fails_can_be_backed_up(
+    store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_: object) -> bool:
+        raise StoreDamaged("broken index")
+
+    conversation, _ = chat(store, ("x", "y"))
+    monkeypatch.setattr("mistral_chat.store.trash.purge", damaged)
+    store.backup(tmp_path / "backup.db")
+    assert [each.conversation_id for each in open_store(tmp_path / "backup.db").summaries()] == [conversation]
+
+
 def test_a_full_disk_is_reported_and_nothing_acknowledged_is_lost(database: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path; from support.stores import chat, open_store\n"
