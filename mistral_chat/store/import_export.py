@@ -97,14 +97,14 @@ def add(
 ) -> None:
     """Add a conversation and record it in `result`; with `dry_run`, only record it.
 
-    An unchanged conversation in the store is skipped. A changed one is added as a copy, once. Drafts are ignored in the
-    comparison, and collections that the store does not have are left out.
+    An unchanged conversation in the store is skipped. A changed one is added as a copy, once. Drafts and recall are
+    ignored in the comparison, and collections that the store does not have are left out.
     """
     tree = _with_collections_of(connection, _normalised(tree), result)
     conversation_id = tree.key
     existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
     if existing is not None and _without_ids(read(connection, existing["row"])) != _without_ids(tree):
-        conversation_id = _usable_id(repr(replace(tree, draft="")))
+        conversation_id = _usable_id(repr(replace(tree, draft="", recall=None)))
         existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
     if existing is not None:
         result.already_here.append(conversation_id)
@@ -125,8 +125,9 @@ def _with_collections_of(connection: Connection, tree: ExportedConversation, res
 
 
 def _without_ids(tree: ExportedConversation) -> ExportedConversation:
-    """`tree` without its draft and with numbered turns, which get new ids if another conversation has theirs."""
-    return replace(_with_turn_ids(tree, {turn.key: str(number) for number, turn in enumerate(tree.turns)}), draft="")
+    """`tree` without draft and recall, and with numbered turns, which get new ids if another conversation has theirs."""
+    numbered = _with_turn_ids(tree, {turn.key: str(number) for number, turn in enumerate(tree.turns)})
+    return replace(numbered, draft="", recall=None)
 
 
 def _with_turn_ids(tree: ExportedConversation, ids: Mapping[str, str]) -> ExportedConversation:
@@ -153,11 +154,13 @@ def _with_turn_ids(tree: ExportedConversation, ids: Mapping[str, str]) -> Export
 def fork(connection: Connection, turn: Row, new_id: Callable[[], str], now: datetime) -> str:
     """Copy the row `turn` and its ancestors into a new conversation, and return its id."""
     whole = replace(read(connection, turn["conversation"]), created=now, updated=now, current=turn["id"])
-    *above, last = whole.path
-    if turn["writer"] is not None:
-        last = replace(last, turn=replace(last.turn, finish_reason="cancelled"))
+    query = "SELECT id FROM turns WHERE conversation = ? AND writer IS NOT NULL"
+    writing = {key for (key,) in connection.execute(query, (turn["conversation"],))}
+    path = tuple(
+        replace(each, turn=replace(each.turn, finish_reason="cancelled")) if each.key in writing else each for each in whole.path
+    )
     title = whole.title if not whole.title or whole.title.startswith("Fork: ") else f"Fork: {whole.title}"
-    copy = replace(whole, title=title, pinned=False, archived=False, tags=(), draft="", turns=(*above, last))
+    copy = replace(whole, title=title, pinned=False, archived=False, tags=(), draft="", turns=path)
     conversation_id = new_id()
     turns.touch(connection, _insert(connection, conversation_id, copy, new_id), to_timestamp(now))
     return conversation_id

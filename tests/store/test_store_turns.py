@@ -123,6 +123,10 @@ def test_a_fork_of_an_unfinished_reply_is_closed(store: ConversationStore) -> No
     conversation = store.create()
     turn = store.add_turn(conversation, "x", parent_id=None)
     store.write_reply(turn, "half")
+    below = said(store, conversation, "y", "whole", turn)
+    (copy, last) = store.turns(store.fork(below))
+    assert (copy.turn.reply, copy.turn.finish_reason, copy.writing) == ("half", "cancelled", False)
+    assert last.turn.finish_reason == "stop"
     (copy,) = store.turns(store.fork(turn))
     assert (copy.turn.reply, copy.turn.finish_reason, copy.writing) == ("half", "cancelled", False)
 
