@@ -169,12 +169,15 @@ class Library:
     def partials(self) -> Sequence[PartialDownload]:
         """Downloads that can be resumed."""
         partials = []
+        known = {(entry.repository, entry.file): entry.name for entry in self.catalog.entries()}
         for path in sorted(self.models_dir.rglob("*.gguf.part")):
             part = PartialFile(path.with_suffix(""))
             metadata = part.metadata()
             if metadata is None or part.target.exists():
                 continue
             name = metadata.name or f"hf:{metadata.repository}/{metadata.file}"
+            if "@" not in name:
+                name = known.get((metadata.repository, metadata.file), name)
             partials.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
         return partials
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from typing import TYPE_CHECKING, Literal
 
@@ -127,7 +128,8 @@ def remove(library: Library, spec: str) -> int:
         ModelError: it is being downloaded, or the system refuses to delete the file.
     """
     freed = 0
-    partial = next((partial for partial in library.partials() if spec.lower() == partial.name.lower()), None)
+    place = library.models_dir / f"{spec.removeprefix('hf:')}.part"
+    partial = next((each for each in library.partials() if spec.lower() == each.name.lower() or each.path == place), None)
     if partial is not None:
         path, name, freed = partial.path.with_suffix(""), spec, partial.bytes
         _drop(PartialFile(path), name)
@@ -182,7 +184,10 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     """
     metadata = read_metadata(path)
     parts = parts_of(path)
-    other_disk = path.stat().st_dev != private_folder(library.models_dir).stat().st_dev
+    try:
+        other_disk = path.stat().st_dev != private_folder(library.models_dir).stat().st_dev
+    except OSError as error:
+        raise ModelError(f"Could not import {path} into {library.models_dir}: {error.strerror}.") from error
     way: ImportMode = "copy" if mode == "move" and other_disk else mode
     if way == "copy":
         free = shutil.disk_usage(library.models_dir).free
@@ -234,8 +239,13 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
         target.hardlink_to(part)
         return
     if mode == "move":
-        part.rename(target)
-        return
+        try:
+            part.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # two mounts of one disk
+                raise
+        else:
+            return
     fresh = target.with_name(target.name + ".copy")
     try:
         shutil.copyfile(part, fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, Model
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
+from mistral_chat.models.partial import PartialFile, RemoteFile
 
 OTHER_DISK = Path("/dev/shm")  # noqa: S108 (a folder of its own is made there)
 
@@ -71,6 +73,18 @@ def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: 
     assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"]
     with pytest.raises(ModelNotFound):
         remove(library, SPEC)
+
+
+@pytest.mark.parametrize("name", ["", "hf:acme/known/known.gguf"])
+def test_a_part_of_a_catalog_file_has_the_catalogs_name(own_folders: Path, models_dir: Path, name: str) -> None:
+    repository, file = "acme/known", "known.gguf"
+    library = library_of(own_folders, models_dir, sources={"known": CatalogSource(repository=repository, file=file)})
+    part = PartialFile(put(models_dir / repository / f"{file}.part", b"x").with_suffix(""))
+    part.resume_or_reset(RemoteFile(name=name, repository=repository, file=file, commit="", bytes=9, etag="", sha256=None))
+    part.path.touch()
+    assert [each.name for each in library.partials()] == ["known"]
+    remove(library, "hf:acme/known/known.gguf")
+    assert not part.path.exists()
 
 
 def test_a_download_that_continues_elsewhere_is_not_removed(library: Library, hub: HubServer) -> None:
@@ -153,6 +167,24 @@ def test_moving_to_another_disk_copies_first(
         assert path.read_bytes() == CONTENT
         assert import_file(library, path, "move").path.read_bytes() == CONTENT
         assert not path.exists()
+
+
+def test_moving_between_two_mounts_of_one_disk_copies(
+    tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    path = put(tmp_path / "mine.gguf")
+    assert import_file(library_of(own_folders, models_dir), path, "move").path.read_bytes() == CONTENT
+    assert not path.exists()
+
+
+def test_a_models_folder_that_cannot_be_made_is_told(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
+    put(models_dir)
+    with pytest.raises(ModelError, match=r"Could not import .* into .*below: Not a directory\.$"):
+        import_file(library_of(own_folders, models_dir / "below"), put(tmp_path / "mine.gguf"), "link")
 
 
 def test_a_blob_without_a_suffix_is_listed_once_imported(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
