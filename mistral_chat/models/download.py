@@ -155,7 +155,7 @@ class Download(ModelTask):
             except Timeout:
                 metadata = PartialFile(self._targets[0]).metadata()
                 self._total = metadata.bytes if metadata is not None and len(self._targets) == 1 else None
-                self._notify("waiting", "The file is still in use by another download")
+                self._notify("waiting", "Another download of this file is running, perhaps in another window")
                 if self._stop.wait(TICK):
                     raise DownloadPaused from None
             else:

@@ -145,12 +145,14 @@ class PartialWriter:
 def abandoned_parts(folder: Path, before: float) -> list[Path]:
     """Files in `folder` that no download will resume, last changed before the time `before`.
 
-    These are parts whose target is complete, and metadata without a part.
+    These are parts whose target is complete, metadata without a part, and metadata that was not written to the end.
     """
     abandoned = []
-    for path in sorted([*folder.rglob("*.gguf.part"), *folder.rglob("*.gguf.part.json")]):
+    patterns = ("*.gguf.part", "*.gguf.part.json", "*.gguf.part.json.new", ".*.gguf.part.json.*")
+    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
         stem = path.name.removesuffix(".json").removesuffix(".part")
         part = path.with_name(stem + ".part")
+        # the whole name is the stem of what was not written to the end
         useless = path.with_name(stem).exists() or (path != part and not part.exists())
         if useless and path.stat().st_mtime < before:
             abandoned.append(path)

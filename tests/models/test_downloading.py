@@ -183,7 +183,8 @@ def test_an_interrupted_download_keeps_the_name_that_resumes_it(library: Library
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
     folder = library.models_dir / "other" / "repo"
     folder.mkdir(parents=True)
-    old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json"]
+    half_written = [folder / ".begun.gguf.part.json.0123abcd", folder / "begun.gguf.part.json.new"]
+    old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json", *half_written]
     kept = [folder / "begun.gguf.part", folder / "begun.gguf.part.json", folder / "fresh.gguf.part.json", folder / "whole.gguf"]
     foreign = [folder / "notes.zip.part", folder / "notes.zip", folder / "talk.partial.txt", folder / "big.gguf.part1of2"]
     for path in (*old, *kept, *foreign):
@@ -191,5 +192,5 @@ def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: 
     for path in (*old, *kept[:2], *foreign):
         os.utime(path, (1, 1))
     run_download(library)
-    assert [path.exists() for path in old] == [False, False]
+    assert [path.exists() for path in old] == [False] * 4
     assert all(path.exists() for path in (*kept, *foreign))
