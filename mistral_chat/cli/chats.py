@@ -274,7 +274,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
         raise UsageError(f"{output} already exists. Choose another name, or pass --force.")
     import secrets  # loads OpenSSL
 
-    part = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    part = output.with_name(f".{secrets.token_hex(8)}")
     try:
         with os.fdopen(system.create_private(part), "w", encoding="utf-8", newline="") as file:
             file.writelines(pieces)

@@ -100,9 +100,9 @@ def _index(
             _embed(indexer, collections, progress)
         finally:
             progress.clear()
-            report_pending_purge(store)
         if embedder is None and not as_json:
             click.echo(WITHOUT_EMBEDDING_MODEL, err=True)
+    report_pending_purge(store)
     if as_json:
         print_json([_result_json(result) for result in results])
     else:

@@ -51,7 +51,8 @@ def shown(text: str) -> str:
 def report_pending_purge(store: ConversationStore) -> None:
     """Purge, and report what cannot be erased yet because another program uses the database or the disk is full."""
     if not store.purge():
-        click.echo("Deleted. Remaining data is erased later: the database is in use, or the disk is full.", err=True)
+        reason = "because the database is in use or the disk is full"
+        click.echo(f"Some deleted text is not erased yet, {reason}. It is erased later.", err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

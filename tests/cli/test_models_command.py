@@ -181,7 +181,7 @@ def test_import_needs_an_explicit_mode(tmp_path: Path, ours: Path) -> None:
     assert models("import", str(path)).exit_code == 2
     result = models("import", str(path), "--link")
     assert result.stdout == f"{ours / 'mine.gguf'}\n"
-    assert "no disk space was freed" in models("rm", "mine").stderr
+    assert "No disk space was freed" in models("rm", "mine").stderr
 
 
 def test_show_prints_facts_and_memory_needs(tmp_path: Path) -> None:
