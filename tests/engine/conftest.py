@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.ledger import Ledger
 
 pytest.register_assert_rewrite("support.engine_contract", "support.fake_kv_cache")
@@ -16,15 +15,9 @@ pytest.register_assert_rewrite("support.engine_contract", "support.fake_kv_cache
 @pytest.fixture(autouse=True)
 def checked_ledgers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ledger and cache agree after every step."""
-    record = Ledger.set_contents
+    from support.llama_engines import set_checked_contents
 
-    def checked(ledger: Ledger, encoding: Encoding) -> None:
-        record(ledger, encoding)
-        tokens, cache = len(encoding.tokens), ledger.cache
-        assert cache.n_tokens == tokens <= cache.size
-        assert not tokens or cache.pos_min == 0
-
-    monkeypatch.setattr(Ledger, "set_contents", checked)
+    monkeypatch.setattr(Ledger, "set_contents", set_checked_contents)
 
 
 @pytest.fixture(scope="session")

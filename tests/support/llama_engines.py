@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import llama_cpp
 
 from mistral_chat.config import ContextSettings, EngineSettings
+from mistral_chat.engine.ledger import Ledger
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.llama.model import Model
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from mistral_chat.engine.encoding.format import Encoding
     from mistral_chat.engine.rolling import RollingEngine
     from mistral_chat.engine.snapshots import SnapshotFolder
     from mistral_chat.engine.tuning import TuningFile
@@ -67,6 +69,17 @@ def engine_of(path: Path, **settings: Any) -> Iterator[RollingEngine]:
         yield engine
     finally:
         engine.close()
+
+
+_set_contents = Ledger.set_contents
+
+
+def set_checked_contents(ledger: Ledger, encoding: Encoding) -> None:
+    """In the place of `Ledger.set_contents`: ledger and cache agree after every step."""
+    _set_contents(ledger, encoding)
+    tokens, cache = len(encoding.tokens), ledger.cache
+    assert cache.n_tokens == tokens <= cache.size
+    assert not tokens or cache.pos_min == 0
 
 
 def cache_of(engine: RollingEngine) -> LlamaContext:
