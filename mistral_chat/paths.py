@@ -133,15 +133,17 @@ def write_new(name: str, text: str) -> Path:
     Raises:
         UsageError: it exists already, or cannot be written. Nothing is left of it.
     """
-    path = output_path(name)
+    path, opened = output_path(name), False
     try:
-        with open(path, "x", encoding="utf-8", newline="", opener=private_opener) as file:
+        with open(path, "x", encoding="utf-8", errors="replace", newline="", opener=private_opener) as file:
+            opened = True
             file.write(text)
     except FileExistsError as error:
         raise UsageError(f"{name} exists already. Choose another name.") from error
     except (OSError, ValueError) as error:
-        with suppress(OSError, ValueError):
-            path.unlink()
+        if opened:  # else a file of that name is not this one
+            with suppress(OSError):
+                path.unlink()
         why = error.strerror if isinstance(error, OSError) else "not a file name"
         raise UsageError(f"Cannot write {name}: {why}. Choose another name.") from error
     return path

@@ -89,3 +89,17 @@ class TestWhereTheUserWantsAFile:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert not list(tmp_path.glob("*.md"))
+
+    def test_a_file_that_exists_stays_when_no_file_can_be_opened(self, tmp_path: Path) -> None:
+        (tmp_path / "notes.md").write_text("mine")
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            with pytest.raises(UsageError, match="Too many open files"):
+                write_new(str(tmp_path / "notes.md"), "other")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (tmp_path / "notes.md").read_text() == "mine"
+
+    def test_half_of_a_character_is_replaced(self, tmp_path: Path) -> None:
+        assert write_new(str(tmp_path / "notes.md"), "a\ud800b").read_text() == "a?b"
