@@ -60,7 +60,7 @@ def editor_command(environ: Mapping[str, str]) -> list[str]:
         if found is None:
             raise UsageError("No editor found. Set EDITOR, for instance to nano.")
         return [found]
-    if shutil.which(expanded(wanted), path=search):
+    if shutil.which(str(expanded(wanted)), path=search):  # Python 3.11 takes no path on Windows
         return [str(expanded(wanted))]
     try:
         first, *options = shlex.split(wanted, posix=sys.platform != "win32")
@@ -72,10 +72,14 @@ def editor_command(environ: Mapping[str, str]) -> list[str]:
 async def _run(app: App[Any], command: list[str]) -> None:
     code = None
     try:
-        suspended = app.suspend() if sys.platform != "win32" else contextlib.nullcontext()  # editors open windows there
-        # Textual keeps drawing while it is suspended, for a thread that has ended: once its queue is full, the app would freeze.
-        # It does not take the terminal back when an exception passes through `App.suspend`.
-        with app.batch_update(), suspended, _interrupts_ignored(), contextlib.suppress(OSError, ValueError):
+        with contextlib.ExitStack() as suspended:
+            if sys.platform != "win32":  # editors open windows there, and the chat stays on the screen
+                # Textual keeps drawing while it is suspended, for a thread that has ended: with its queue full, the app would
+                # freeze. It does not take the terminal back when an exception passes through `App.suspend`.
+                suspended.enter_context(app.batch_update())
+                suspended.enter_context(app.suspend())
+            suspended.enter_context(_interrupts_ignored())
+            suspended.enter_context(contextlib.suppress(OSError, ValueError))
             program = await asyncio.create_subprocess_exec(*command)
             code = await program.wait()
     except SuspendNotSupported as error:
