@@ -19,11 +19,11 @@ from mistral_chat.system import CLOSE_SECONDS, end_signals, watch_console_close
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui import themes
 from mistral_chat.ui.commands import all_commands, bindings, command
-from mistral_chat.ui.commands.runner import WorkFailed
 from mistral_chat.ui.keymap import to_textual_keymap
 from mistral_chat.ui.palette import CommandProvider, ConversationProvider
 from mistral_chat.ui.screens.chat import ChatScreen
 from mistral_chat.ui.widgets.composer import Composer
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -22,6 +22,7 @@ from support.app_harness import (
 from textual import events
 
 from mistral_chat.session.attachments import read_document
+from mistral_chat.ui.dialogs.help import HelpDialog
 from mistral_chat.ui.dialogs.passage import PassageDialog
 from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
 from mistral_chat.ui.widgets.turn import MessageView
@@ -302,7 +303,7 @@ async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes
         await until(pilot, lambda: "▪ my notes.txt" in screen_text(harness))
 
 
-@pytest.mark.parametrize("key", ["escape", "enter"])
+@pytest.mark.parametrize("key", ["escape", "enter", "f1"])
 async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     reading, pressed = threading.Event(), threading.Event()
 
@@ -323,8 +324,28 @@ async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, mo
         press_at_once(harness, key)
         if key == "escape":
             await until(pilot, lambda: harness.app.screen is harness.screen, "the file is still being read")
+        if key == "f1":
+            await until(pilot, lambda: isinstance(harness.app.screen, HelpDialog))
         pressed.set()
-        await until(pilot, lambda: harness.app.screen is harness.screen and ("▪" in screen_text(harness)) == (key == "enter"))
+        await until(pilot, lambda: bool(harness.screen.session.attachments) == (key != "escape"))
+        if key == "f1":
+            await pilot.press("escape")
+        await until(pilot, lambda: harness.app.screen is harness.screen and ("▪" in screen_text(harness)) == (key != "escape"))
+
+
+async def test_an_unforeseen_error_in_a_dialog_is_reported(
+    notes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mistral_chat.session.grounding.read_document", lambda *_: 1 // 0)
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("alt+o")
+        await until(pilot, lambda: harness.app.screen is not harness.screen)
+        harness.app.screen.query_one("PathInput").value = str(notes)  # type: ignore[attr-defined]  # a field for a path
+        await until(pilot, lambda: "1 found" in screen_text(harness))
+        await pilot.press("enter")
+        await until(pilot, lambda: "ZeroDivisionError" in harness.chat.notice)
+    caplog.clear()
 
 
 async def test_a_message_waits_for_the_dropped_file_that_is_being_read(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

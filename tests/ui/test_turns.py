@@ -6,7 +6,17 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
-from support.app_harness import AppHarness, run, run_loaded, screen_text, send_and_wait, until, until_answered, until_ready
+from support.app_harness import (
+    AppHarness,
+    press_at_once,
+    run,
+    run_loaded,
+    screen_text,
+    send_and_wait,
+    until,
+    until_answered,
+    until_ready,
+)
 from textual.widgets import Input, OptionList
 
 from mistral_chat.conversation import TranscriptTurn, Turn, Usage
@@ -161,7 +171,7 @@ async def test_a_code_block_is_saved_and_nothing_is_overwritten(tmp_path: Path, 
         await pilot.press("enter")
         await until(pilot, lambda: "Cannot write" in screen_text(harness))
         field.value = "list.sh"
-        await pilot.press("enter")
+        press_at_once(harness, "enter", "enter")  # it is being written at the second
         await until(pilot, lambda: "list.sh" in harness.chat.notice)
     assert (tmp_path / "list.sh").read_text() == "ls\n"
     assert stat.S_IMODE((tmp_path / "list.sh").stat().st_mode) == 0o600

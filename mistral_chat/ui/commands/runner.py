@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from textual.message import Message
-
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command
@@ -25,15 +23,6 @@ _LONGEST = 4000
 
 _RECENT = 5
 """Number of recent commands that the palette lists first."""
-
-
-class WorkFailed(Message):
-    """A task failed with an unexpected error, which the app logs and shows."""
-
-    def __init__(self, error: BaseException) -> None:
-        """Carry the `error`; its message is not for the log."""
-        super().__init__()
-        self.error = error
 
 
 class CommandRunner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -16,9 +17,12 @@ from textual.widgets import Button, OptionList, Static
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.status_bar import Hints
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from textual.worker import Worker
 
 Result = TypeVar("Result")
 
@@ -39,9 +43,25 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     listed = getters.query_one(OptionList)
     """The list of a dialog that has one."""
 
+    _finish: Callable[[], object] | None = None
+    """Closes the dialog, which ended under another screen."""
+
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
-        """Close the dialog, unless it is closed already, as by Escape while it was busy."""
-        return super().dismiss(result) if self.is_current else AwaitComplete()
+        """Close the dialog, once no other screen is above it; it may be closed already, as by Escape while it was busy."""
+        if self.is_active:
+            return super().dismiss(result)
+        self._finish = partial(super().dismiss, result)
+        return AwaitComplete()
+
+    def on_screen_resume(self) -> None:
+        """Close the dialog if it ended meanwhile."""
+        if self._finish is not None:
+            self._finish()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Pass an unexpected error to the app's last resort."""
+        if event.worker.error is not None and event.state.name == "ERROR":
+            self.post_message(WorkFailed(event.worker.error))
 
     def action_cancel(self) -> None:
         """Close the dialog without a result."""

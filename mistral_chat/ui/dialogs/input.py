@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from textual.app import ComposeResult
+    from textual.worker import Worker
 
 _LONGEST = 4000
 """Characters of a value."""
@@ -53,6 +54,7 @@ class InputDialog(Dialog[str]):
         self._value = one_line(value, longest)
         self._longest = longest
         self._submit = submit
+        self._passing: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
         """Show the explanation, the labelled field, what is wrong with its text, and two buttons."""
@@ -74,8 +76,8 @@ class InputDialog(Dialog[str]):
         text = self.query_one(Field).value.strip()
         if self._submit is None:
             self.dismiss(text)
-        else:
-            self._pass_on(self._submit, text)
+        elif self._passing is None or self._passing.is_finished:
+            self._passing = self._pass_on(self._submit, text)
 
     @work(exit_on_error=False)
     async def _pass_on(self, submit: Callable[[str], Awaitable[str]], text: str) -> None:

@@ -23,7 +23,7 @@ from mistral_chat.session.tasks import TaskRegistry
 from mistral_chat.ui.chat_view import ChatView
 from mistral_chat.ui.commands import bindings, command, hint_key, letter_bindings, turns
 from mistral_chat.ui.commands.documents import show_sources
-from mistral_chat.ui.commands.runner import CommandRunner, WorkFailed
+from mistral_chat.ui.commands.runner import CommandRunner
 from mistral_chat.ui.external_changes import ExternalChanges
 from mistral_chat.ui.message_box import MessageBox
 from mistral_chat.ui.widgets.composer import Composer
@@ -31,6 +31,7 @@ from mistral_chat.ui.widgets.empty_state import EmptyState
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.sidebar import ConversationList, ConversationSidebar
 from mistral_chat.ui.widgets.status_bar import StatusBar
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

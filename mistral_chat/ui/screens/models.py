@@ -18,7 +18,6 @@ from mistral_chat.errors import MistralChatError
 from mistral_chat.formatting import format_progress, format_size
 from mistral_chat.model_listing import ModelListing
 from mistral_chat.text import clean, one_line
-from mistral_chat.ui.commands.runner import WorkFailed
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
 from mistral_chat.ui.keymap import key_binding
@@ -28,6 +27,7 @@ from mistral_chat.ui.widgets.model_details import ModelDetails, missing_disk
 from mistral_chat.ui.widgets.model_list import ModelList
 from mistral_chat.ui.widgets.notification_bar import NotificationBar
 from mistral_chat.ui.widgets.status_bar import StatusBar
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
