@@ -235,8 +235,9 @@ def test_everything_survives_export_and_import(program: Program, herons: str, tm
 def test_export_writes_markdown_one_file_a_conversation(program: Program, herons: str, tmp_path: Path) -> None:
     assert done(program, "export", herons, "-f", "markdown").startswith("---\nmistral-chat: 1\n")
     assert json.loads(done(program, "export", herons))["conversations"][0]["id"] == herons
-    done(program, "export", herons, "-o", str(tmp_path / "one.md"))
-    assert "Very." in (tmp_path / "one.md").read_text()
+    longest = tmp_path / f"{'x' * 252}.md"
+    done(program, "export", herons, "-o", str(longest))
+    assert "Very." in longest.read_text()
     done(program, "export", "--all", "-f", "markdown", "-o", str(tmp_path / "notes"))
     assert sorted(path.name[:-12] for path in (tmp_path / "notes").iterdir()) == ["About-zebras", "What-is-a-heron"]
 
