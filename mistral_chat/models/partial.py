@@ -154,8 +154,9 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
         part = path.with_name(stem + ".part")
         # the whole name is the stem of what was not written to the end
         useless = path.with_name(stem).exists() or (path != part and not part.exists())
-        if useless and path.stat().st_mtime < before:
-            abandoned.append(path)
+        with contextlib.suppress(FileNotFoundError):  # another download goes on meanwhile
+            if useless and path.stat().st_mtime < before:
+                abandoned.append(path)
     return abandoned
 
 
