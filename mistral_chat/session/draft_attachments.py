@@ -38,6 +38,8 @@ class DraftAttachments:
         self._attaching = asyncio.Lock()
         self._others: Sequence[Attachment] = ()
         """What took the place of those that are put aside."""
+        self._shown: Sequence[FileText] = ()
+        """The same as files of their message."""
 
     @property
     def own(self) -> list[Attachment]:
@@ -113,16 +115,29 @@ class DraftAttachments:
         """Keep only what is not saved with the draft, which goes elsewhere."""
         self.files[:], self._aside = [file for file in self.own if not file.saved], None
 
+    def give(self, files: Sequence[Attachment]) -> None:
+        """Add files to those of the draft, which may be put aside; `changed` reports it."""
+        (self.files if self._aside is None else self._aside).extend(files)
+
     def put_aside(self, others: Sequence[FileText]) -> None:
         """Put the files of a message in the place of those of the draft, until `take_back`; `changed` reports it."""
-        self._aside, self._others = self.own, [Attachment.of_message(file) for file in others]
-        self.files[:] = self._others
+        if self._aside is None or self._shown != others:
+            self._aside, self._shown, self._others = self.own, others, [Attachment.of_message(file) for file in others]
+            self.files[:] = self._others
 
-    def take_back(self) -> bool:
-        """Attach the files of the draft again; False if they were not put aside. `changed` reports it."""
-        aside = self._aside is not None
-        self.files[:], self._aside = self.own, None
-        return aside
+    def take_back(self, *, added: bool = True) -> bool:
+        """Attach the files of the draft again, and those `added` to what took their place; False if they were not put aside.
+
+        `changed` reports it.
+        """
+        if self._aside is None:
+            return False
+        self.files[:], self._aside = self.own if added else self._aside, None
+        return True
+
+    def keep(self) -> None:
+        """Make the files of a recalled message files of the draft: it is not sent."""
+        self._others = ()
 
     async def _count(self, file: Attachment) -> None:
         text = "" if file.collection else format_attachment(file.name, file.text)

@@ -248,14 +248,14 @@ class ChatSession:
         """Edit the message of a turn: its files are the attachments meanwhile. Return the text to edit."""
         files, text = split_message(turn.turn.user)
         self.editing = turn.turn_id
+        self.files.take_back()  # those of a recalled message are not the draft's
         self.files.put_aside(files)
         return text
 
     async def end_edit(self) -> None:
         """Edit no message; the draft has its own attachments again."""
         self.editing = None
-        self.attachments.clear()
-        if self.files.take_back():
+        if self.files.take_back(added=False):
             await self.files.changed()
 
     def with_attachments(self, message: str) -> str:
@@ -375,7 +375,7 @@ class ChatSession:
     async def _give_back(self, *unsent: PendingReply) -> None:
         """Return messages and their attachments to the message box."""
         for pending in unsent:
-            self.attachments.extend(pending.attachments)
+            self.files.give(pending.attachments)
         await self._emit(events.AttachmentsChanged())
         if drafts := [pending.draft for pending in unsent if pending.draft]:
             await self._emit(events.DraftReturned("\n\n".join(drafts)))

@@ -92,7 +92,8 @@ class ChatView:
                 if notice := self._passages_notice(event):
                     screen.notice.show(notice)
             case events.DraftReturned(text):
-                screen.composer.give_back(text)
+                screen.composer.give_back(text, editing=screen.session.editing is not None)
+                screen.message_box.save()
             case events.QueueChanged():
                 self.show_state()
                 await screen.message_box.show_queue()

@@ -88,10 +88,13 @@ class MessageBox(Vertical):
     @on(Composer.Submitted)
     async def submit(self, event: Composer.Submitted) -> None:
         """Send a draft, or run it as a command."""
+        if event.files is not None and self._chat.session.editing is None:
+            self._chat.session.files.put_aside(event.files)  # `Recalled` may have been too late
         request = await self._request_of(event.text)
         if request is not None:
             awaited = [name for session, name in self._reading if session is self._chat.session]
             if awaited:
+                self._chat.session.files.keep()
                 self.composer.give_back(event.text)
                 key = self._chat.key_of("composer.send")
                 self.notice.show(f"Reading {awaited[0]}… Press {key} again when it is attached.", stay=True)
@@ -113,6 +116,8 @@ class MessageBox(Vertical):
                 self.composer.give_back(request.text)
             chat.show_error(str(error))
             if chat.workspace is not None:
+                if isinstance(request, NewMessage):
+                    chat.session.files.keep()
                 chat.models.offer()
         else:
             if isinstance(request, EditMessage) and session is chat.session:

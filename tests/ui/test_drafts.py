@@ -8,6 +8,7 @@ import pytest
 from support.app_harness import (
     PAUSE,
     AppHarness,
+    run,
     run_loaded,
     screen_text,
     send_and_wait,
@@ -17,6 +18,7 @@ from support.app_harness import (
 )
 from textual import events
 
+from mistral_chat.errors import ModelNotFound
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import LARGEST_SAVED
 
@@ -185,3 +187,66 @@ async def test_a_draft_that_another_window_wrote_is_not_replaced(tmp_path: Path)
         await until(pilot, lambda: other.draft(mine) == "")
     assert other.draft("") == "also theirs"
     other.close()
+
+
+async def test_a_message_queued_before_an_edit_returns_to_the_draft_and_not_to_the_edit(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        host = harness.screen.host
+        engine, host.engine = host.engine, None  # as between two models
+        await harness.screen.session.files.attach_paste(LONG)
+        await send_message(pilot, harness, "Second")
+        await pilot.press("f3", *"s?", "escape")
+        await until(pilot, lambda: not harness.chat.editing, "Esc cancels the edit first")
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.draft == "Second" and "▪ Pasted text" in screen_text(harness))
+        await send_message(pilot, harness, "")
+        await pilot.press("f3", *"s?")
+        await until(pilot, lambda: harness.chat.draft == "Questions?")
+        await harness.screen.session.return_queued()
+        assert harness.chat.draft == "Questions?"
+        assert not harness.screen.session.attachments
+        kept = build_message([("Pasted text", LONG)], "", "Second\n\nQuestions?")
+        await until(pilot, lambda: harness.open_store().draft(mine) == kept)
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.draft == "Second" and "▪ Pasted text" in screen_text(harness))
+        host.engine = engine
+
+
+async def test_an_edit_that_ends_twice_leaves_the_attachments_of_the_draft() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness):
+        session = harness.screen.session
+        await session.files.attach_paste(LONG)
+        session.begin_edit(session.turns[-1])
+        await session.end_edit()
+        await session.end_edit()
+        assert [file.name for file in session.attachments] == ["Pasted text"]
+
+
+async def test_a_recalled_message_that_is_sent_at_once_has_its_own_files() -> None:
+    harness = AppHarness()
+    harness.start_with((build_message([("notes.txt", "buy bread")], "", "Older"), "Answer"), ("Newer", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await harness.screen.session.files.attach_paste(LONG)
+        for action in ("up", "up", "submit"):  # in one step, as keys that are read together
+            getattr(harness.chat.composer, f"action_{action}")()
+        await until(pilot, lambda: len(harness.chat.turns) == 3)
+        await until_answered(pilot, harness)
+        assert harness.chat.turns[2].turn.user == harness.chat.turns[0].turn.user
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+
+
+async def test_a_recalled_message_that_is_refused_returns_with_its_files() -> None:
+    harness = AppHarness(failure=ModelNotFound("none"))
+    harness.start_with((build_message([("notes.txt", "buy bread")], "", "Older"), "Answer"))
+    async with run(harness) as pilot:
+        await until(pilot, lambda: harness.chat.model_error)
+        harness.chat.composer.action_up()
+        await until(pilot, lambda: [file.name for file in harness.screen.session.attachments] == ["notes.txt"])
+        harness.chat.composer.action_submit()
+        await until(pilot, lambda: harness.chat.draft == "Older" and harness.chat.composer.recalled_files is None)
+        await pilot.pause()
+        assert [file.name for file in harness.screen.session.attachments] == ["notes.txt"]

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 
 async def stop(screen: ChatScreen, _argument: str) -> None:
-    """Stop the reply; else cancel the edit, or close what covers the chat and return to the message box."""
+    """Stop the reply; else cancel the edit, return queued messages, or close what covers the chat and return to the box."""
+    session = screen.session
     if screen.composer.close_menu():
         screen.view.show_hints()
-    elif screen.session.replying or screen.session.queue:
-        await screen.session.stop()
-    elif not await screen.message_box.cancel_edit():
+    elif not session.replying and await screen.message_box.cancel_edit():
+        return
+    elif session.replying or session.queue:
+        await session.stop()
+    else:
         screen.sidebar.reset()
         screen.remove_class("-list")
         screen.leave_transcript()

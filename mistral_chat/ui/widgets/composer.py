@@ -90,6 +90,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         """The draft is to be sent. The message box is empty now; it may have been empty before, with attachments."""
 
         text: str
+        files: Sequence[FileText] | None = None
+        """Its files if it is a recalled message."""
 
     class CompletionRequested(message.Message):
         """The draft starts with a slash, and Tab was pressed."""
@@ -233,8 +235,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if recalled:
             self.post_message(self.Recalled())
 
-    def give_back(self, text: str) -> None:
-        """Put a rejected draft before what has come in the meantime; the undo history is kept."""
+    def give_back(self, text: str, *, editing: bool = False) -> None:
+        """Put a rejected draft before what has come in the meantime, or before the draft behind an edit; undo is kept."""
+        if editing:
+            self.kept = join_messages(text, self.kept)
+            return
         if self._place >= 0:
             self.return_draft()
         self._rewrite(join_messages(text, self.text))
@@ -287,7 +292,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             text = f"/{row.name}"
         if text.strip():
             self.clear_draft()
-        self.post_message(self.Submitted(text if text.strip() else ""))
+        self.post_message(self.Submitted(text if text.strip() else "", self.recalled_files))
         if self._place >= 0:
             self.return_draft()
 
