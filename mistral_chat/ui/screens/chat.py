@@ -155,11 +155,16 @@ class ChatScreen(Screen[None]):
             keys = self.keys_of(("chat.retry", "retry"), ("app.quit", "quit"))
             self.empty_state.show(error.title, [str(error)], keys, trouble=True)
             return
-        self.workspace = workspace = self.new_workspace(store, saved=self.context.saved)
+        self.workspace = self.new_workspace(store, saved=self.context.saved)
         self.sidebar.reload()
         self.set_interval(_POLL_SECONDS, self.changes.poll)
         with self.commands.errors_shown():  # another program may have deleted the conversation just now
-            await self.open(self._open_first, join_messages(workspace.saver.draft(self._open_first or ""), self.composer.text))
+            try:
+                await self._open_typing(self._open_first)
+            except MistralChatError:
+                if self._open_first is not None and self.session.conversation_id is None:
+                    await self._open_typing(None)
+                raise
         self.models.load()
         await self.settings_sync.show_key_problems()
 
@@ -227,6 +232,11 @@ class ChatScreen(Screen[None]):
             self.commands.in_background(session.files.count)
         self.set_focus(self.composer)  # immediately: later, it would steal the focus from where the next key went
         await session.context.prefill()
+
+    async def _open_typing(self, conversation_id: str | None) -> None:
+        """Show the first conversation: what was typed until now comes after its draft."""
+        saved = self.opened.saver.draft(conversation_id or "")
+        await self.open(conversation_id, join_messages(saved, self.composer.text))
 
     def load_older(self) -> bool:
         """Read older turns; False if there are none."""
