@@ -56,11 +56,10 @@ def build_message(files: Sequence[tuple[str, str]], piped: str, prompt: str) -> 
 
 
 def join_messages(*messages: str) -> str:
-    """One message of several, of which some may be empty: the files of all, then what was written."""
+    """One message of several, of which some may be empty: the files of all, each once, then what was written."""
     parts = [split_message(message) for message in messages]
-    return build_message(
-        [file for part in parts for file in part.files], "", "\n\n".join(part.rest for part in parts if part.rest)
-    )
+    files = dict.fromkeys(file for part in parts for file in part.files)
+    return build_message([*files], "", "\n\n".join(part.rest for part in parts if part.rest))
 
 
 def format_attachment(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
 from mistral_chat.errors import DocumentUnreadable, InvalidText
-from mistral_chat.message_form import PASTED, FileText
+from mistral_chat.message_form import PASTED, FileText, format_attachment, split_message
 
 if TYPE_CHECKING:
     from mistral_chat.documents.reader import DocumentReader
@@ -44,8 +44,9 @@ class Attachment:
 
     @property
     def saved(self) -> bool:
-        """Whether it is saved with its draft."""
-        return not self.collection and len(self.text) <= LARGEST_SAVED
+        """Whether it is saved with its draft, which must tell it from what was written."""
+        short = not self.collection and len(self.text) <= LARGEST_SAVED
+        return short and bool(split_message(format_attachment(self.name, self.text)).files)
 
     @property
     def bytes(self) -> int:

@@ -55,10 +55,9 @@ class DraftAttachments:
 
     def take(self, draft: str) -> str:
         """Attach the files of a saved draft that are not attached here, and return its text; `changed` reports it."""
-        if (here := self.draft("")) and draft.startswith(here):
-            draft = draft.removeprefix(here).removeprefix("\n\n")
         files, text = split_message(draft)
-        self.files.extend(map(Attachment.of_message, files))
+        here = {(file.name, file.text.rstrip()) for file in self.files}
+        self.files.extend(Attachment.of_message(file) for file in files if file not in here)
         return text
 
     async def attach(self, path: Path) -> Attachment:
@@ -111,9 +110,11 @@ class DraftAttachments:
             await self._count(file)
         await self._emit(AttachmentsChanged())
 
-    def give_away(self) -> None:
-        """Keep only what is not saved with the draft, which goes elsewhere."""
-        self.files[:], self._aside = [file for file in self.own if not file.saved], None
+    def give_away(self) -> list[Attachment]:
+        """Return the files of the draft, which goes elsewhere; keep only those by passages, which belong to the conversation."""
+        own, self._aside = self.own, None
+        self.files[:] = [file for file in own if file.collection]
+        return [file for file in own if not file.collection]
 
     def give(self, files: Sequence[Attachment]) -> None:
         """Add files to those of the draft, which may be put aside; `changed` reports it."""

@@ -116,6 +116,10 @@ class Workspace:
             each.context.leave()
             each.editing = None
             each.files.take_back()
+        if conversation_id is None:  # all new conversations have one draft
+            for each in self.sessions:
+                if each is not session and each.conversation_id is None:
+                    session.files.give(each.files.give_away())
         session.context.enter()
         idle = [each for each in self.sessions if each not in replying and not each.has_unsaved]
         self.sessions = [each for each in self.sessions if each is not session and each not in idle[:-_IDLE_SESSIONS]]

@@ -126,9 +126,9 @@ class ChatView:
             case events.DraftReturned(text):
                 self._save_elsewhere(session, text)
             case events.AttachmentsChanged() if self._shares_draft(session):
-                files = [*self._screen.session.attachments, *session.attachments]
-                session.attachments.clear()
-                await self._screen.session.files.replace(files)
+                for file in list(session.attachments):
+                    session.attachments.remove(file)
+                    await self._screen.session.files.add(file)
             case events.AttachmentsChanged():
                 self._save_elsewhere(session)
             case events.ReplyFailed(error, None):
@@ -140,7 +140,16 @@ class ChatView:
     def _save_elsewhere(self, session: ChatSession, text: str = "") -> None:
         """Save the draft of a conversation that is not on the screen: its attachments, and `text` before what it has."""
         saver, key = session.environment.saver, session.conversation_id or ""
-        saver.save_draft(key, session.files.draft(join_messages(text, split_message(saver.draft(key)).rest)))
+
+        def joined(before: str) -> str:
+            if not key:  # other new conversations have attachments, too
+                return join_messages(session.files.draft(text), before)
+            return session.files.draft(join_messages(text, split_message(before).rest))
+
+        try:
+            saver.save_draft(key, joined(saver.draft(key)))
+        except StoreError:  # it cannot be read now
+            saver.save(lambda store: store.save_draft(key, joined(store.draft(key))))
 
     def _shares_draft(self, session: ChatSession) -> bool:
         """Whether this and the conversation on the screen are new: all new ones have one draft."""

@@ -18,9 +18,9 @@ from support.app_harness import (
 )
 from textual import events
 
-from mistral_chat.errors import ModelNotFound
+from mistral_chat.errors import ModelNotFound, StoreBusy
 from mistral_chat.message_form import build_message
-from mistral_chat.session.attachments import LARGEST_SAVED
+from mistral_chat.session.attachments import LARGEST_SAVED, Attachment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ async def test_attachments_return_with_their_draft_after_a_restart(tmp_path: Pat
     async with run_loaded(again) as pilot:
         (pasted,) = again.screen.session.attachments
         assert (pasted.name, pasted.text, pasted.pasted) == ("Pasted text", LONG, True)
-        assert again.chat.draft == build_message([("without an ending", "buy bread")], "", "draft"), "its text is not lost"
+        assert again.chat.draft == "draft", "a file that cannot be told from what was written is not saved"
         await until(pilot, lambda: "▪ Pasted text" in screen_text(again) and "… tokens" not in screen_text(again))
         await again.chat.open(other)
         await until(pilot, lambda: "▪ notes.txt" in screen_text(again))
@@ -109,15 +109,20 @@ async def test_an_attachment_that_is_too_large_to_be_saved_every_second_stays_in
 
 
 async def test_a_draft_moves_into_a_temporary_chat_with_its_attachments(tmp_path: Path) -> None:
-    harness = AppHarness(path=tmp_path / "c.db")
+    harness = AppHarness(path=tmp_path / "c.db", window=4 * LARGEST_SAVED)
     async with run_loaded(harness) as pilot:
         harness.chat.composer.post_message(events.Paste(LONG))
         await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        (tmp_path / "large.txt").write_text("word " * LARGEST_SAVED)
+        await harness.chat.attach(str(tmp_path / "large.txt"))
         await pilot.press(*"draft", "ctrl+t")
         await until(pilot, lambda: "Temporary chat" in screen_text(harness) and "▪ Pasted text" in screen_text(harness))
         assert harness.chat.draft == "draft"
+        assert [file.name for file in harness.screen.session.attachments] == ["Pasted text", "large.txt"]
         await until(pilot, lambda: harness.open_store().draft("") == "")
         assert not harness.screen.workspaces[1].current.attachments
+        await pilot.press("ctrl+u", "ctrl+t")
+        await until(pilot, lambda: "Discard this temporary chat?" in screen_text(harness), "attachments are asked about, too")
 
 
 async def test_a_recalled_message_leaves_the_draft_and_its_attachments(tmp_path: Path) -> None:
@@ -250,3 +255,58 @@ async def test_a_recalled_message_that_is_refused_returns_with_its_files() -> No
         await until(pilot, lambda: harness.chat.draft == "Older" and harness.chat.composer.recalled_files is None)
         await pilot.pause()
         assert [file.name for file in harness.screen.session.attachments] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_all_new_conversations_have_one_draft(tmp_path: Path, *, shown: bool) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    other = harness.add_conversation(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        host, first = harness.screen.host, harness.screen.session
+        engine, host.engine = host.engine, None  # as between two models
+        await first.files.attach_paste(LONG)
+        await first.files.add(Attachment("long.pdf", "", collection="long.pdf"))
+        await send_message(pilot, harness, "First")
+        await harness.chat.open(None)
+        await harness.screen.session.files.add(Attachment("notes.txt", "buy bread"))
+        await pilot.press(*"more")
+        if not shown:
+            await harness.chat.open(other)
+        await first.return_queued()
+        await harness.chat.open(None)
+        assert harness.chat.draft == "First\n\nmore"
+        names = [file.name for file in harness.screen.session.attachments]
+        assert names == ["notes.txt", "Pasted text", *(["long.pdf"] if shown else [])]
+        assert not shown or harness.screen.session.grounding.chosen == ["long.pdf"]
+        host.engine = engine
+
+
+async def test_a_message_that_returns_elsewhere_is_saved_also_while_its_draft_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        host, first = harness.screen.host, harness.screen.session
+        engine, host.engine = host.engine, None  # as between two models
+        await first.files.attach_paste(LONG)
+        await send_message(pilot, harness, "First")
+        await pilot.press(*"more")
+        await harness.chat.open(None)
+
+        def busy(_: str) -> str:
+            raise StoreBusy("Another program is using the database.")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(first.environment.saver, "draft", busy)
+            await first.return_queued()
+        kept = build_message([("Pasted text", LONG)], "", "First\n\nmore")
+        await until(pilot, lambda: harness.open_store().draft(mine) == kept)
+        host.engine = engine
+
+
+async def test_the_draft_of_a_new_conversation_is_shown_when_the_first_cannot_be_opened(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db", conversation_id="deleted")
+    harness.store.save_draft("", "draft")
+    async with run_loaded(harness) as pilot:
+        await until(pilot, lambda: harness.chat.draft == "draft" and "deleted" in harness.chat.notice)

@@ -178,7 +178,8 @@ async def temporary(screen: ChatScreen, _argument: str) -> None:
         else:
             await _begin_temporary(screen)
         return
-    if screen.composer.text.strip() or screen.opened.store.latest():
+    opened, files = screen.opened, screen.session.files.own
+    if screen.message_box.draft.strip() or files or opened.replying or opened.store.latest():
         text = "This temporary chat and its draft will be lost. Use /export to keep it."
         dialog = ConfirmDialog("Discard this temporary chat?", text, yes="Discard", no="Keep chatting")
         if not await screen.app.push_screen_wait(dialog):
@@ -196,12 +197,15 @@ async def _begin_temporary(screen: ChatScreen) -> None:
 
     saved, new, now = screen.opened, screen.session.conversation_id is None, screen.context.now
     screen.message_box.save()
-    draft = screen.message_box.draft if new or saved.saver.problem is not None else ""
-    if new:
-        screen.session.files.give_away()
-        saved.saver.save_draft("", "")
+    moves, files = new or saved.saver.problem is not None, screen.session.files
+    draft = screen.composer.draft if moves else ""
     screen.saved_workspace = saved
     workspace = screen.new_workspace(ConversationStore(open_database(None), now=now), saved=False)
+    if moves:
+        workspace.current.files.give([file for file in files.own if not file.collection])
+    if new:
+        files.give_away()
+        saved.saver.save_draft("", "")
     await screen.switch_workspace(workspace, None, draft)
 
 
