@@ -135,7 +135,8 @@ class OpenConversation:
     def _newest(self, stored: Sequence[StoredTurn]) -> list[TranscriptTurn]:
         """Turns with the replies that have just ended, or that do not fit on the disk, and are not in the store yet."""
         known = {turn.turn_id: turn for turn in self.turns}
-        pairs = [(known.get(turn.turn_id, turn) if turn.writing else turn, turn) for turn in stored]
+        pending = self._environment.saver.pending  # as is more of a reply that had ended before
+        pairs = [(known.get(turn.turn_id, turn) if turn.writing or pending else turn, turn) for turn in stored]
         return [max(pair, key=lambda turn: len(turn.turn.reply)) for pair in pairs]
 
     async def _restore(self, stored: StoredConversation | None, overrides: Overrides) -> None:

@@ -202,7 +202,8 @@ class Workspace:
     async def delete_permanently(self, conversation_id: str | None, *, forget: Callable[[list[str]], object]) -> bool:
         """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
 
-        First `forget` deletes what is kept of them outside the database. The model's cache loses them once it is free.
+        First `forget` deletes what is kept of them outside the database, and at last what was written there in between. The
+        model's cache loses them once it is free.
 
         Raises:
             StoreError: it could not be deleted. It is not tried again.
@@ -212,11 +213,16 @@ class Workspace:
         def work(store: ConversationStore) -> bool:
             if conversation_id is not None:
                 forget(gone)
-                return store.delete(conversation_id)
-            gone.extend(store.empty_trash(forget=forget))
-            return store.purge()
+                traceless = store.delete(conversation_id)
+            else:
+                gone.extend(store.empty_trash(forget=forget))
+                traceless = store.purge()
+            forget(gone)
+            return traceless
 
         traceless = await self.saver.write(work)
+        kept = [self.current, *self.replying]
+        self.sessions = [each for each in self.sessions if each in kept or each.conversation_id not in gone]
         self.environment.spawn(self.discard(gone))
         return traceless
 

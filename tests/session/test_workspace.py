@@ -16,7 +16,7 @@ from mistral_chat.config import Settings
 from mistral_chat.errors import UsageError
 from mistral_chat.session.events import SessionEvent
 from mistral_chat.session.overrides import Overrides
-from mistral_chat.session.reply import NewMessage
+from mistral_chat.session.reply import ContinueReply, NewMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.session.workspace import Workspace
 from mistral_chat.store.database import open_database
@@ -120,20 +120,24 @@ async def test_only_some_sessions_of_which_everything_is_saved_stay_open(workspa
     assert workspace.open(None) is new
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 async def test_a_reply_that_is_not_saved_yet_stays_when_its_conversation_is_opened_again(
-    workspace: Workspace, tmp_path: Path, engine: ScriptedEngine
+    workspace: Workspace, tmp_path: Path, engine: ScriptedEngine, *, goes_on: bool
 ) -> None:
-    first = (await say(workspace, "Hello")).conversation_id
+    session = await say(workspace, "Hello")
+    first = session.conversation_id
     with closing(sqlite3.connect(tmp_path / "chats.db", isolation_level=None, check_same_thread=False)) as other:
 
         def lock() -> None:
             other.execute("BEGIN IMMEDIATE")
 
         engine.at_start = lock
-        await workspace.current.send(NewMessage("And now?"))
-        await workspace.current.idle()
+        await session.send(ContinueReply(session.turns[0].turn_id) if goes_on else NewMessage("And now?"))
+        await session.idle()
+        replies = [turn.turn.reply for turn in session.turns]
+        assert "".join(replies) != "You said: Hello"
         workspace.open(None)
-        assert [turn.turn.reply for turn in workspace.open(first).turns] == ["You said: Hello", "You said: And now?"]
+        assert [turn.turn.reply for turn in workspace.open(first).turns] == replies
 
 
 async def test_a_conversation_that_is_deleted_permanently_leaves_the_models_cache(
@@ -146,5 +150,6 @@ async def test_a_conversation_that_is_deleted_permanently_leaves_the_models_cach
     forgotten: list[str] = []
     await workspace.delete_permanently(gone, forget=forgotten.extend)
     await bench.settled()
-    assert forgotten == [gone]
+    assert forgotten == [gone, gone], "what was written while it was being deleted is forgotten too"
+    assert gone not in [each.conversation_id for each in workspace.sessions]
     assert not bench.host.context.turns
