@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from mistral_chat.message_form import PASTED, build_message, format_attachment, split_message
@@ -35,7 +34,6 @@ class DraftAttachments:
         self._emit = emit
         self.files: list[Attachment] = []
         self._aside: list[Attachment] | None = None
-        self._attaching = asyncio.Lock()
         self._others: Sequence[Attachment] = ()
         """What took the place of those that are put aside."""
         self._shown: Sequence[FileText] = ()
@@ -81,14 +79,14 @@ class DraftAttachments:
     async def add(self, file: Attachment) -> None:
         """Attach a file that was already read."""
         if file.collection:
-            async with self._attaching:  # two files may be read at once
+            async with self._grounding.attaching:  # two files may be read at once
                 await self._grounding.attach(*{*self._grounding.collections, file.collection})
         await self.replace([*self.files, file])
 
     async def remove(self, file: Attachment) -> None:
         """Remove an attachment; one by passages is detached from the conversation, too."""
         if file.collection:
-            async with self._attaching:
+            async with self._grounding.attaching:
                 await self._grounding.attach(*(name for name in self._grounding.collections if name != file.collection))
         await self.replace([each for each in self.files if each is not file])
 

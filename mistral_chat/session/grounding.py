@@ -46,6 +46,8 @@ class Grounding:
         self._emit = emit
         self.chosen: list[str] = []
         """Collections attached in this session, for a conversation that has no message yet or is not saved."""
+        self.attaching = asyncio.Lock()
+        """Held from reading `collections` until others are attached instead."""
         self._files: list[str] = []
         """Those of them that are in the store of a temporary chat."""
         self._recall: bool | None = None
@@ -84,7 +86,7 @@ class Grounding:
         Raises:
             InvalidText: it cannot be read, contains no text, or is too large and no retriever is available.
         """
-        with DocumentReader() as reader:  # its end ends the thread of a cancelled reading too
+        with DocumentReader() as reader:  # a thread is not cancelled: that of a cancelled reading ends with the process
             return await self._read_file(path, reader)
 
     async def _read_file(self, path: Path, reader: DocumentReader) -> Attachment:
@@ -129,11 +131,13 @@ class Grounding:
         if retriever is None or conversation_id is None:
             return turn
         if self.chosen and self._environment.saved:
-            try:
-                await self.attach(*self.collections)
-            except DocumentNotFound:
-                self.chosen = []  # it was deleted, and no later message could be answered either
-                raise
+            async with self.attaching:
+                try:
+                    await self.attach(*self.collections)
+                except DocumentNotFound:  # with what was deleted, no later message could be answered either
+                    there = {each.name for each in await asyncio.to_thread(self.available)}
+                    self.chosen = [name for name in self.chosen if name in there]
+                    raise
         if self._recall is not None:
             await self.set_recall(recall=self._recall)
             self._recall = None

@@ -170,12 +170,13 @@ async def test_attached_collections_belong_to_the_conversation(bench: SessionBen
 @pytest.mark.usefixtures("lease")
 async def test_a_collection_that_was_deleted_meanwhile_fails_one_message_alone(bench: SessionBench) -> None:
     session = bench.open()
-    await session.grounding.attach("home")
+    bench.store.documents.create_collection("other")
+    await session.grounding.attach("home", "other")
     bench.store.documents.delete_collection("home")
     with pytest.raises(DocumentNotFound):
         await bench.say(session, "Who repairs the roof?")
     await bench.say(session, "Who repairs the roof?")
-    assert session.grounding.collections == []
+    assert session.grounding.collections == ["other"]
 
 
 async def test_files_that_are_attached_at_once_are_all_attached(bench: SessionBench) -> None:
@@ -183,7 +184,11 @@ async def test_files_that_are_attached_at_once_are_all_attached(bench: SessionBe
     await bench.say(session, "Hello")
     names = [bench.store.documents.create_collection(name) for name in ("one", "two", "three")]
     await asyncio.gather(*(session.files.add(Attachment(name, "", tokens=0, collection=name)) for name in names))
-    assert session.grounding.collections == sorted(names)
+    session.grounding.chosen = [bench.store.documents.create_collection("four")]
+    five = bench.store.documents.create_collection("five")
+    adding = session.files.add(Attachment(five, "", tokens=0, collection=five))
+    await asyncio.gather(adding, session.grounding.give(session.turns[0], recall=False))
+    assert session.grounding.collections == sorted([*names, "four", five])
 
 
 async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:

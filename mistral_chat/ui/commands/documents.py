@@ -41,8 +41,10 @@ async def attach(screen: ChatScreen, name: str) -> None:
         return
     if name not in {each.name for each in collections}:
         raise DocumentNotFound(f"No collection {name!r}. /docs lists them.")
-    wanted = [each for each in attached if each != name] if name in attached else [*attached, name]
-    await session.grounding.attach(*wanted)
+    async with session.grounding.attaching:
+        attached = session.grounding.collections
+        wanted = [each for each in attached if each != name] if name in attached else [*attached, name]
+        await session.grounding.attach(*wanted)
     screen.notice.show(f"Attached: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
 
 
