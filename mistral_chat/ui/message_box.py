@@ -88,7 +88,7 @@ class MessageBox(Vertical):
     @on(Composer.Submitted)
     async def submit(self, event: Composer.Submitted) -> None:
         """Send a draft, or run it as a command."""
-        if event.files is not None and self._chat.session.editing is None:
+        if event.files is not None and self._editing is None:
             self._chat.session.files.put_aside(event.files)  # `Recalled` may have been too late
         request = await self._request_of(event.text)
         if request is not None:
@@ -130,8 +130,8 @@ class MessageBox(Vertical):
         chat, parsed = self._chat, parse_input(text)
         if not text and (chat.workspace is None or not chat.session.attachments):
             return None
-        if chat.workspace is not None and chat.session.editing is not None:
-            return EditMessage(chat.session.editing, text)
+        if self._editing is not None:
+            return EditMessage(self._editing, text)
         if parsed.message is not None:
             return NewMessage(parsed.message)
         if parsed.command is None:
@@ -141,12 +141,20 @@ class MessageBox(Vertical):
         return None
 
     def put(self, text: str, notice: str, *, warning: bool = False) -> None:
-        """Put a command into the message box, with a notification that stays while the command is unchanged."""
-        self.composer.give_back(text)
+        """Put a command into the message box, with a notification that stays while it is unchanged; then the draft returns."""
+        if self._editing is None:
+            self.composer.show_other(text, typed=True)
+        else:
+            self.composer.give_back(text, editing=True)
         self._refused = self.composer.text
         self.notice.show(notice, severity="warning" if warning else "information", stay=True)
 
     # Editing.
+
+    @property
+    def _editing(self) -> str | None:
+        """The turn whose message is edited in the box."""
+        return self._chat.session.editing if self._chat.workspace is not None else None
 
     def begin_edit(self, turn: TranscriptTurn) -> None:
         """Load a message into the message box for editing, and its files above it."""
@@ -164,7 +172,7 @@ class MessageBox(Vertical):
     async def cancel_edit(self) -> bool:
         """Restore the draft that editing replaced; False if nothing is edited."""
         chat = self._chat
-        if chat.workspace is None or chat.session.editing is None:
+        if self._editing is None:
             return False
         await chat.session.end_edit()
         chat.transcript.clear_selection()
@@ -206,6 +214,8 @@ class MessageBox(Vertical):
             if chat.session.replying:
                 chat.transcript.defer_redraw()
             chat.session.context.draft_changed()
+        if not self.composer.text and self.composer.kept and self._editing is None and self.composer.recalled_files is None:
+            self.composer.return_draft()  # the command in its place was sent or removed
         await self.list_commands()
         chat.view.show_hints()
 
@@ -437,14 +447,7 @@ class MessageBox(Vertical):
             self._values = wanted.id, ()
             with suppress(MistralChatError):  # running the command says why there are none
                 self._values = wanted.id, await wanted.values(self._chat)
-        from mistral_chat.ui.widgets.slash_menu import SlashRow
-
-        more = wanted.argument.partition(" ")[2]
-        fitting = [(value, about) for value, about in self._values[1] if begun.casefold() in value.casefold()]
-        if any(begun == value for value, _ in fitting):
-            # It is written out, and Enter runs it; only what follows it may still be missing.
-            fitting = [(value, about) for value, about in fitting if begun == value and more]
-        return [SlashRow(f"{name[1:]} {value}", more, about) for value, about in fitting]
+        return _value_rows(wanted, name[1:], begun, self._values[1])
 
 
 def _draft_tokens(usage: ContextUsage) -> str:
@@ -480,3 +483,15 @@ def _row(command: Command, begun: str) -> SlashRow:
 
     name = next((name for name in command.names if name.startswith(begun)), command.slash)
     return SlashRow(name, command.argument, re.split(r"[.;,] | \(", command.help)[0])
+
+
+def _value_rows(command: Command, name: str, begun: str, values: Sequence[tuple[str, str]]) -> list[SlashRow]:
+    """What the argument of a command may be, as the menu shows it."""
+    from mistral_chat.ui.widgets.slash_menu import SlashRow
+
+    more = command.argument.partition(" ")[2]
+    fitting = [(value, about) for value, about in values if begun.casefold() in value.casefold()]
+    if any(begun == value for value, _ in fitting):
+        # It is written out, and Enter runs it; only what follows it may still be missing.
+        fitting = [(value, about) for value, about in fitting if begun == value and more]
+    return [SlashRow(f"{name} {value}", more, about) for value, about in fitting]

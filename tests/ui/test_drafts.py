@@ -21,6 +21,7 @@ from textual import events
 from mistral_chat.errors import ModelNotFound, StoreBusy
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import LARGEST_SAVED, Attachment
+from mistral_chat.ui.commands import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -310,3 +311,31 @@ async def test_the_draft_of_a_new_conversation_is_shown_when_the_first_cannot_be
     harness.store.save_draft("", "draft")
     async with run_loaded(harness) as pilot:
         await until(pilot, lambda: harness.chat.draft == "draft" and "deleted" in harness.chat.notice)
+
+
+async def test_a_command_that_is_put_into_the_box_leaves_the_draft_for_later(tmp_path: Path) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press(*"draft")
+        await harness.screen.commands.run(command("chat.export"))
+        await until(pilot, lambda: harness.chat.draft == "/export question.md")
+        harness.chat.save_draft()
+        await until(pilot, lambda: harness.open_store().draft(mine) == "draft\n\n/export question.md")
+        harness.chat.set_draft(f"/export {tmp_path / 'question.md'}")
+        await pilot.press("enter")
+        await until(pilot, lambda: harness.chat.draft == "draft" and "Exported to" in harness.chat.notice)
+        await harness.screen.commands.run(command("chat.export"))
+        await until(pilot, lambda: harness.chat.draft == "/export question.md")
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: harness.chat.draft == "draft")
+
+
+async def test_a_command_that_is_refused_later_returns_although_a_draft_is_there() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press(*"draft")
+        await harness.screen.commands.run(command("chat.sampling"), "temperature hot", "/set temperature hot")
+        await until(pilot, lambda: harness.chat.draft == "/set temperature hot" and "takes a number" in harness.chat.notice)
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: harness.chat.draft == "draft")

@@ -364,5 +364,6 @@ def _chosen(screen: ChatScreen, what: str) -> str:
     listed = screen.sidebar.conversations
     chosen = listed.marked if listed.has_focus else screen.session.conversation_id
     if chosen is None:
-        raise UsageError(f"Nothing to {what} yet. Send a message first.")
+        nothing = "No conversation is selected." if listed.has_focus else f"Nothing to {what} yet. Send a message first."
+        raise UsageError(nothing)
     return chosen

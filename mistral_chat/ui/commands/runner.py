@@ -80,7 +80,7 @@ class CommandRunner:
             if work is not None:
                 await work
         except MistralChatError as error:
-            if draft and (argument or screen.workspace is None) and not screen.composer.text:
+            if draft and (argument or screen.workspace is None):
                 screen.message_box.put(draft, str(error), warning=True)
             else:
                 screen.show_error(str(error))

@@ -236,7 +236,7 @@ class ChatScreen(Screen[None]):
     async def _open_typing(self, conversation_id: str | None) -> None:
         """Show the first conversation: what was typed until now comes after its draft."""
         saved = self.opened.saver.draft(conversation_id or "")
-        await self.open(conversation_id, join_messages(saved, self.composer.text))
+        await self.open(conversation_id, join_messages(saved, self.composer.draft))
 
     def load_older(self) -> bool:
         """Read older turns; False if there are none."""

@@ -218,10 +218,12 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         """Replace the draft by `text`, with the cursor at its end."""
         self._place, self.kept, self._other, self.text = -1, "", "", text
 
-    def show_other(self, message: str, place: int = -1) -> None:
-        """Show a message, from a `place` of the history, in the place of the draft, which is kept."""
+    def show_other(self, message: str, place: int = -1, *, typed: bool = False) -> None:
+        """Show a message, from a `place` of the history or `typed`, in the place of the draft, which is kept."""
+        if place < 0 <= self._place:
+            self.post_message(self.Recalled())
         self._place, self.kept, self.text = place, self.draft, message
-        self._other = self.text
+        self._other = "" if typed else self.text
 
     def clear_draft(self) -> None:
         """Remove the whole text; Ctrl+Z restores it, and Down the draft that a recalled message took the place of."""
