@@ -104,15 +104,18 @@ class MessageBox(Vertical):
 
     async def send(self, request: ReplyRequest) -> None:
         """Send a request. A message that is refused returns; an edit that is sent gives back the draft that it replaced."""
+        from mistral_chat.session.events import DraftReturned
         from mistral_chat.session.reply import EditMessage, NewMessage
 
-        chat = self._chat
+        chat, session = self._chat, None
         self.notice.clear()
         try:
             session = chat.session
             await session.send(request)
         except MistralChatError as error:
-            if isinstance(request, EditMessage | NewMessage):
+            if isinstance(request, EditMessage) and session is not None and session is not chat.session:  # it was left meanwhile
+                await chat.view.handle(session, DraftReturned(request.text))
+            elif isinstance(request, EditMessage | NewMessage):
                 self.composer.give_back(request.text)
             chat.show_error(str(error))
             if chat.workspace is not None:
@@ -234,13 +237,11 @@ class MessageBox(Vertical):
     @on(Composer.Paused)
     def prefill(self) -> None:
         """Prefill a long draft."""
-        if self._chat.workspace is None:
-            return
-        session = self._chat.session
-        message = parse_input(self.composer.text).message
-        whole = session.with_attachments(message) if message else ""
-        if len(whole) > _LONG and session.editing is None:
-            session.context.prefill_draft(whole)
+        chat, message = self._chat, parse_input(self.composer.text).message
+        if chat.workspace is not None and message and chat.session.editing is None:
+            whole = chat.session.with_attachments(message)
+            if len(whole) > _LONG:
+                chat.session.context.prefill_draft(whole)
 
     def show_usage(self, usage: ContextUsage) -> None:
         """Show on the frame what the draft takes of the context."""
@@ -259,10 +260,9 @@ class MessageBox(Vertical):
 
     def _warn(self, markup: str) -> None:
         """Show what is wrong with the draft, once, and clear it when it is corrected."""
-        session, warning = self._chat.session, markup
+        session = self._chat.session
         usage = session.context.usage
-        if usage is not None and not usage.fits:
-            warning = _too_long(usage, len(session.attachments))
+        warning = markup if usage is None or usage.fits else _too_long(usage, len(session.attachments))
         if warning == self._warning:
             return
         if warning:

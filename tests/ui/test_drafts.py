@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ from textual import events
 from mistral_chat.errors import ModelNotFound, StoreBusy
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import LARGEST_SAVED, Attachment
+from mistral_chat.session.reply import EditMessage
 from mistral_chat.ui.commands import command
 
 if TYPE_CHECKING:
@@ -40,6 +42,30 @@ async def test_an_edit_that_is_left_is_in_the_draft(tmp_path: Path, key: str) ->
         await pilot.press(key)
         await until(pilot, lambda: not harness.app.is_running or harness.chat.draft == "")
     assert harness.open_store().draft(mine) == "draft\n\nQuestions?"
+
+
+async def test_an_edit_that_is_left_before_it_is_refused_is_in_its_own_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = AppHarness(window=256)
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        left, session = asyncio.Event(), harness.screen.session
+        count = harness.screen.host.count
+
+        async def slowly(*texts: str) -> int | None:
+            await left.wait()
+            return await count(*texts)
+
+        await pilot.press("f3")
+        await until(pilot, lambda: harness.chat.draft == "Question")
+        edit = "word " * 400
+        monkeypatch.setattr(harness.screen.host, "count", slowly)
+        sending = asyncio.create_task(harness.screen.message_box.send(EditMessage(session.turns[0].turn_id, edit)))
+        await asyncio.sleep(0)
+        await harness.chat.open(None)
+        left.set()
+        await sending
+        assert harness.chat.draft == ""
+        await until(pilot, lambda: harness.store.draft(mine).strip() == edit.strip())
 
 
 async def test_an_edit_without_a_change_leaves_the_draft_alone() -> None:
