@@ -101,7 +101,7 @@ def _index(
         finally:
             progress.clear()
         if embedder is None and not as_json:
-            click.echo(WITHOUT_EMBEDDING_MODEL, err=True)
+            click.echo(WITHOUT_EMBEDDING_MODEL.format(""), err=True)
     report_pending_purge(store)
     if as_json:
         print_json([_result_json(result) for result in results])

@@ -114,7 +114,7 @@ class ChatView:
         self._by_words_told = True
         from mistral_chat.session.documents import WITHOUT_EMBEDDING_MODEL
 
-        return f"{WITHOUT_EMBEDDING_MODEL}, then restart."
+        return WITHOUT_EMBEDDING_MODEL.format(" and restart")
 
     async def _take_elsewhere(self, session: ChatSession, event: SessionEvent) -> None:
         """Save messages returned by another conversation as its draft, and update the list."""

@@ -117,8 +117,8 @@ class ModelPicker:
         """After a message that no model can answer, show the download or the models."""
         screen = self._screen
         if screen.host.error is not None and self.downloading:
-            more = f"{screen.key_of('chat.models')} shows the progress."
-            screen.show_error(f"Still downloading {self.downloading}. Your message stays in the message box; {more}")
+            more = f"Your message stays in the message box. {screen.key_of('chat.models')} shows the progress."
+            screen.show_error(f"Still downloading {self.downloading}. {more}")
         elif isinstance(screen.host.error, ModelNotFound):
             screen.call_later(screen.action_command, "chat.models")
 

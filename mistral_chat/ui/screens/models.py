@@ -128,7 +128,7 @@ class ModelsScreen(Screen["str | None"]):
         selected: str = "",
         search: str = "",
     ) -> None:
-        """Create the screen for the model `wanted`, as ``-m`` takes it, with the loaded model `in_use`, or None without one.
+        """Create the screen for the model `wanted`, as ``-m`` takes it, with the model `in_use`, loaded or being loaded, or None.
 
         `problem` says why `wanted` cannot be used; it is shown if no row has that name. The cursor starts at `selected`, or at
         the first row whose name contains the words of `search`. The `downloads` continue when the screen is left.
