@@ -135,7 +135,7 @@ class DraftAttachments:
         return True
 
     def keep(self) -> None:
-        """Make the files of a recalled message files of the draft: it is not sent."""
+        """Make what took the place of the draft's files its own."""
         self._others = ()
 
     async def _count(self, file: Attachment) -> None:

@@ -258,6 +258,11 @@ class ChatSession:
         if self.files.take_back(added=False):
             await self.files.changed()
 
+    def keep_recalled(self) -> None:
+        """Make the files of a recalled message files of the draft: it is not sent."""
+        if self.editing is None:
+            self.files.keep()
+
     def with_attachments(self, message: str) -> str:
         """The text to send for `message`."""
         files = [(file.name, file.text) for file in self.attachments if not file.collection]

@@ -94,7 +94,7 @@ class MessageBox(Vertical):
         if request is not None:
             awaited = [name for session, name in self._reading if session is self._chat.session]
             if awaited:
-                self._chat.session.files.keep()
+                self._chat.session.keep_recalled()
                 self.composer.give_back(event.text)
                 key = self._chat.key_of("composer.send")
                 self.notice.show(f"Reading {awaited[0]}… Press {key} again when it is attached.", stay=True)
@@ -120,7 +120,7 @@ class MessageBox(Vertical):
             chat.show_error(str(error))
             if chat.workspace is not None:
                 if isinstance(request, NewMessage):
-                    chat.session.files.keep()
+                    chat.session.keep_recalled()
                 chat.models.offer()
         else:
             if isinstance(request, EditMessage) and session is chat.session:

@@ -365,3 +365,17 @@ async def test_a_command_that_is_refused_later_returns_although_a_draft_is_there
         await until(pilot, lambda: harness.chat.draft == "/set temperature hot" and "takes a number" in harness.chat.notice)
         await pilot.press("ctrl+c")
         await until(pilot, lambda: harness.chat.draft == "draft")
+
+
+async def test_an_edit_that_waits_for_a_file_leaves_the_files_of_its_message_to_it() -> None:
+    harness = AppHarness()
+    mine = harness.start_with((build_message([("notes.txt", "buy bread")], "", "Question"), "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press("f3")
+        await until(pilot, lambda: "▪ notes.txt" in screen_text(harness))
+        harness.screen.message_box._reading.append((harness.screen.session, "long.pdf"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "Reading long.pdf" in harness.chat.notice)
+        await harness.chat.open(None)
+        await harness.chat.open(mine)
+        assert not harness.screen.session.attachments
