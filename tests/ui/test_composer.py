@@ -54,6 +54,7 @@ async def test_what_is_typed_after_enter_stays_when_the_message_is_refused(refus
         harness.chat.type("and more")
         await harness.chat.send(refused)
         assert harness.chat.composer.draft == draft
+        await until(pilot, lambda: len(harness.app.screen_stack) > 1, "the models are offered")
 
 
 @pytest.mark.parametrize(
