@@ -337,3 +337,14 @@ async def test_replies_running_elsewhere_are_shown_at_every_width() -> None:
         await until(pilot, lambda: "1 reply running elsewhere" in status())
         harness.gate.set()
         await until(pilot, lambda: "elsewhere" not in status())
+
+
+async def test_a_list_without_a_row_has_nothing_to_delete() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await send_and_wait(pilot, harness, "Question")
+        harness.chat.conversation_list.focus()
+        await until(pilot, lambda: harness.chat.conversation_list.has_focus)
+        harness.chat.conversation_list.highlighted = None
+        await pilot.press("f4")
+        await until(pilot, lambda: harness.chat.notice == "No conversation is selected.")
