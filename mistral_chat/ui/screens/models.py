@@ -170,6 +170,8 @@ class ModelsScreen(Screen["str | None"]):
 
     def on_mount(self) -> None:
         """Load the list."""
+        if not self.children:
+            return  # the app is ending: it opens this screen by itself, perhaps just when the user quits
         self._listener, self._downloads.listener = self._downloads.listener, self._task_changed
         self._show(Step.LOADING)
         self.look()
