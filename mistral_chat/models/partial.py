@@ -154,7 +154,7 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
         part = path.with_name(stem + ".part")
         # the whole name is the stem of what was not written to the end
         useless = path.with_name(stem).exists() or (path != part and not part.exists())
-        with contextlib.suppress(FileNotFoundError):  # another download goes on meanwhile
+        with contextlib.suppress(FileNotFoundError):  # another download may have just finished or dropped it
             if useless and path.stat().st_mtime < before:
                 abandoned.append(path)
     return abandoned

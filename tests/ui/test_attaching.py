@@ -285,14 +285,24 @@ async def test_a_file_is_found_in_a_dialog_without_knowing_its_path(
         await until(pilot, lambda: harness.app.screen is harness.screen)
 
 
-async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = threading.Event()
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Every document is read only once the second event is set; the first is set as soon as one is being read."""
+    begun, released = threading.Event(), threading.Event()
 
     def slowly(path: Path, reader: DocumentReader) -> Attachment:
-        assert opened.wait(30)
+        begun.set()
+        assert released.wait(30)
         return read_document(path, reader)
 
     monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+    return begun, released
+
+
+async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(
+    notes: Path, reading: tuple[threading.Event, threading.Event]
+) -> None:
+    _, opened = reading
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         await send_message(pilot, harness, f"/attach {notes}")
@@ -304,15 +314,10 @@ async def test_a_dialog_that_opens_while_a_file_is_read_does_not_stop_that(notes
 
 
 @pytest.mark.parametrize("key", ["escape", "enter", "f1"])
-async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    reading, pressed = threading.Event(), threading.Event()
-
-    def slowly(path: Path, reader: DocumentReader) -> Attachment:
-        reading.set()
-        assert pressed.wait(30)
-        return read_document(path, reader)
-
-    monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(
+    notes: Path, reading: tuple[threading.Event, threading.Event], key: str
+) -> None:
+    begun, pressed = reading
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         await pilot.press("alt+o")
@@ -320,7 +325,7 @@ async def test_a_key_in_the_dialog_that_reads_a_file_is_answered(notes: Path, mo
         harness.app.screen.query_one("PathInput").value = str(notes)  # type: ignore[attr-defined]  # a field for a path
         await until(pilot, lambda: "1 found" in screen_text(harness))
         await pilot.press("enter")
-        await until(pilot, lambda: reading.is_set() and "Reading my notes.txt" in screen_text(harness))
+        await until(pilot, lambda: begun.is_set() and "Reading my notes.txt" in screen_text(harness))
         press_at_once(harness, key)
         if key == "escape":
             await until(pilot, lambda: harness.app.screen is harness.screen, "the file is still being read")
@@ -348,14 +353,10 @@ async def test_an_unforeseen_error_in_a_dialog_is_reported(
     caplog.clear()
 
 
-async def test_a_message_waits_for_the_dropped_file_that_is_being_read(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited = threading.Event()
-
-    def slowly(path: Path, reader: DocumentReader) -> Attachment:
-        assert waited.wait(30)
-        return read_document(path, reader)
-
-    monkeypatch.setattr("mistral_chat.session.grounding.read_document", slowly)
+async def test_a_message_waits_for_the_dropped_file_that_is_being_read(
+    notes: Path, reading: tuple[threading.Event, threading.Event]
+) -> None:
+    _, waited = reading
     harness = AppHarness()
     async with run_loaded(harness) as pilot:
         harness.chat.composer.post_message(events.Paste(str(notes)))
