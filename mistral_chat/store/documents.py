@@ -565,5 +565,7 @@ def _keep_vectors(connection: Connection, document: int, hashes: list[str]) -> N
     ]
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, hashes, strict=False)))
     connection.execute(
-        "UPDATE document_vectors SET vectors = substr(vectors, 1, ? * 2 * dimensions) WHERE document = ?", (same, document)
+        "UPDATE document_vectors SET vectors = coalesce(substr(vectors, 1, ? * 2 * dimensions), x'') "  # NULL for an empty blob
+        "WHERE document = ?",
+        (same, document),
     )

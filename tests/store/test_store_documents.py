@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.stores import Clock, chat, open_store, said
 
 from mistral_chat.cli.chats_format import conversation_lines
@@ -131,6 +133,23 @@ def test_a_changed_document_keeps_vectors_of_unchanged_passages(store: Conversat
     documents.set_failed(document, "gone")
     assert found(store, "delta") == []
     assert list(documents.vectors("small")) == []
+
+
+@given(versions=st.lists(st.tuples(st.lists(st.sampled_from(["alpha", "beta"]), max_size=3), st.booleans()), max_size=6))
+def test_a_document_can_change_again_before_it_has_vectors(versions: list[tuple[list[str], bool]]) -> None:
+    store = open_store(None)
+    documents = store.documents
+    document, before, done = add(store, "notes", "/n.txt"), list[str](), 0
+    for texts, embedded in versions:
+        documents.set_passages(document, [piece(text) for text in texts], file_hash="")
+        same = [old == new for old, new in zip(before, texts, strict=False)]
+        done = min(done, [*same, False].index(False))
+        assert documents.vector_progress("small") == [VectorProgress(document, passages=len(texts), done=done)]
+        if embedded:
+            assert documents.add_vectors(document, "small", b"11" * (len(texts) - done), first=done, dimensions=1)
+            done = len(texts)
+        before = texts
+    store.close()
 
 
 def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database: Path) -> None:
