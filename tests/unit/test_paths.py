@@ -62,6 +62,21 @@ def test_a_shared_folder_stays_shared(tmp_path: Path) -> None:
     assert mode(private_folder(tmp_path / "shared")) == 0o755
 
 
+def test_a_folder_on_a_drive_that_is_not_there_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On Windows, the root of a drive may not exist; it was its own missing parent, without end."""
+    asked: list[Path] = []
+
+    def exists(path: Path) -> bool:
+        asked.append(path)
+        assert len(asked) < 1000, "the search never ends"
+        return False
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Path, "exists", exists)
+    with pytest.raises(OSError, match=r"exists|directory"):
+        private_folder(tmp_path / "file" / "models")
+
+
 class TestWhereTheUserWantsAFile:
     def test_the_home_folder_is_expanded(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
