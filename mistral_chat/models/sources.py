@@ -70,25 +70,25 @@ def hub_home(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def lm_studio_folders(home: Path) -> list[Path]:
-    """The existing folders of LM Studio's models."""
+    """The folders of LM Studio's models, whether they exist or not."""
     homes = [home / ".lmstudio", home / ".cache" / "lm-studio"]
     pointer = _small_text(home / ".lmstudio-home-pointer").strip()
-    if pointer and "\0" not in pointer:
+    if pointer:
         homes.insert(0, Path(pointer))
     folders = []
     for base in homes:
         chosen = _json(base / "settings.json").get("downloadsFolder")
-        if isinstance(chosen, str) and chosen and "\0" not in chosen:
+        if isinstance(chosen, str) and chosen:
             folders.append(_expanded(chosen, home))
         folders.append(base / "models")
-    return _existing(folders)
+    return list(dict.fromkeys(folders))
 
 
 def ollama_folders(environ: Mapping[str, str], home: Path) -> list[Path]:
-    """The existing folders of Ollama's models."""
+    """The folders of Ollama's models, whether they exist or not."""
     if folder := environ.get("OLLAMA_MODELS"):
-        return _existing([_expanded(folder, home)])
-    return _existing([home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")])
+        return [_expanded(folder, home)]
+    return [home / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
 
 
 def in_hub_cache(root: Path) -> Iterator[FoundFile]:
@@ -135,14 +135,14 @@ def in_ollama(root: Path) -> Iterator[FoundFile]:
             continue
         digest = _model_digest(_json(path))
         blob = root / "blobs" / f"sha256-{digest}"
-        if digest and blob.is_file():
+        if digest and os.path.isfile(blob):  # noqa: PTH113 (that of Path raises an error for an odd link)
             yield FoundFile(path=blob, source="ollama", name=_ollama_name(parts), sha256=digest)
 
 
 def files_under(root: Path, depth: int = 6, *, follow_links: bool = False) -> Iterator[Path]:
     """Whole GGUF files and first parts of split ones below `root`, sorted by path; in linked folders too with `follow_links`."""
     for path in sorted(_walk(root, depth, follow_links=follow_links)):
-        if path.suffix.lower() != ".gguf" or not path.is_file():
+        if path.suffix.lower() != ".gguf" or not os.path.isfile(path):  # noqa: PTH113 (as above)
             continue
         split = SPLIT.match(path.name)
         if split is None or int(split["part"]) == 1:
@@ -160,6 +160,8 @@ def _walk(root: Path, depth: int, *, follow_links: bool = False) -> Iterator[Pat
     files = 0
     base = len(root.parts)
     visited: set[tuple[int, int]] = set()
+    if not os.path.isdir(root):  # noqa: PTH112 (also false for a name that no folder can have)
+        return
     for folder, below, names in os.walk(root, onerror=None, followlinks=follow_links):
         inode = _inode(folder)
         if inode is None or inode in visited:
@@ -185,17 +187,16 @@ def _inode(folder: str) -> tuple[int, int] | None:
 
 def _folders(root: Path) -> list[Path]:
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir())
+        return sorted(path for path in root.iterdir() if os.path.isdir(path))  # noqa: PTH112 (as above)
     except OSError:
         return []
 
 
 def _newest_first(folders: list[Path]) -> list[Path]:
-    return sorted(folders, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-
-
-def _existing(folders: list[Path]) -> list[Path]:
-    return [folder for folder in dict.fromkeys(folders) if os.access(folder, os.R_OK)]
+    try:
+        return sorted(folders, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+    except OSError:  # one was removed meanwhile
+        return folders
 
 
 def _expanded(folder: str, home: Path) -> Path:
@@ -234,7 +235,7 @@ def _small_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return file.read(_MANIFEST_LIMIT).decode("utf-8", "replace")
-    except OSError:
+    except (OSError, ValueError):  # or no file has such a name
         return ""
 
 

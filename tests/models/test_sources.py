@@ -81,6 +81,35 @@ def test_hostile_and_broken_folders_do_no_harm(own_folders: Path, models_dir: Pa
     assert [model.source for model in library_of(own_folders, models_dir).list()] in ([], ["demo"])
 
 
+def test_one_odd_link_hides_no_other_model(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
+    """A link to a name that no file can have, or into a folder that may not be entered, is an error even to ask about."""
+    hub = own_folders / "cache" / "huggingface" / "hub"
+    snapshots = hub_cache(hub).parents[1]
+    ollama = own_folders / ".ollama" / "models"
+    blob = ollama_store(ollama)
+    ollama_store(ollama, "registry.ollama.ai/library/whole/7b", gguf_bytes(120_000, 5))
+    put(tmp_path / "shelf" / "mine.gguf", gguf_bytes(120_000, 6))
+    part = put(tmp_path / "shelf" / "split-00001-of-00002.gguf", gguf_bytes(120_000, 7))
+    blob.unlink()
+    odd = (blob, hub / "odd", snapshots / "odd", tmp_path / "shelf" / "odd.gguf", part.with_name("split-00002-of-00002.gguf"))
+    for link in odd:
+        link.symlink_to("n" * 300)
+    library = library_of(own_folders, models_dir, folders=(tmp_path / "shelf",))
+    assert {model.name for model in library.list()} - {"demo"} == {SPEC, "whole:7b", "mine.gguf"}
+    assert library.find("mine").source == "folder"
+    with pytest.raises(ModelUnusable, match=r"its part .* is missing"):
+        library.find("split-00001-of-00002")
+
+
+@pytest.mark.parametrize("name", ["/a\0b", "/\ud800"])
+def test_a_name_that_no_folder_can_have_hides_no_other_model(own_folders: Path, models_dir: Path, name: str) -> None:
+    put(own_folders / ".lmstudio" / "settings.json", json.dumps({"downloadsFolder": name}).encode())
+    put(own_folders / ".lmstudio-home-pointer", name.encode(errors="replace"))
+    put(own_folders / ".lmstudio" / "models" / REPOSITORY / FILE)
+    found = library_of(own_folders, models_dir, folders=(Path(name),)).list()
+    assert [model.source for model in found if model.source != "demo"] == ["lm studio"]
+
+
 def test_a_catalog_model_is_found_in_any_store(own_folders: Path, models_dir: Path) -> None:
     sources = {
         "by-hash": CatalogSource(repository="acme/other", file="other-Q4_0.gguf", sha256=DIGEST, prompt_format="mistral-v3"),
