@@ -118,23 +118,17 @@ def read_metadata(path: Path, kind: ModelKind = "chat") -> GGUFMetadata:
     """
     header = read_header(path)
     parts = parts_of(path)
-    others = [_part(path, part) for part in parts[1:]]
-    for other in others:
-        _check_tensors(other)
+    headers = [header, *(_part(path, part) for part in parts[1:])]
     claimed = header.number("split.count") or 1
     if claimed > 1 and claimed != len(parts):
         raise ModelUnusable(path, f"this is one of {claimed} parts of a model, and its name does not say which.")
-    headers = [header, *others]
-    check_usable(header, kind)
+    _check_usable(headers, kind)
     return _metadata(header, headers)
 
 
-def check_usable(header: Header, kind: ModelKind = "chat") -> None:
-    """Check that llama.cpp can load the file and that it is a model of this `kind`.
-
-    Raises:
-        ModelUnusable: it is not; the message says why.
-    """
+def _check_usable(headers: list[Header], kind: ModelKind) -> None:
+    """Check that llama.cpp can load the file, whose parts have the `headers`, and that it is a model of this `kind`."""
+    header = headers[0]
     path, architecture = header.path, header.text("general.architecture")
     if reason := _NO_CHAT.get(architecture) or _NO_CHAT.get(header.text("general.type")):
         raise ModelUnusable(path, reason)
@@ -146,10 +140,11 @@ def check_usable(header: Header, kind: ModelKind = "chat") -> None:
         raise ModelUnusable(path, "the file has no vocabulary, so it cannot read or write text.")
     if kind == "chat" and (tokenizer := header.text("tokenizer.ggml.model")) in _NO_CHAT_TOKENIZERS:
         raise ModelUnusable(path, f"its vocabulary ({tokenizer}) is for models that do not generate text.")
-    if not header.tensors and not header.number("split.count"):
+    if not any(part.tensors for part in headers):
         raise ModelUnusable(path, _NO_CHAT["vocab"])
     _check_numbers(header, architecture)
-    _check_tensors(header)
+    for part in headers:
+        _check_tensors(part)
     tokens = header.lengths[VOCABULARY]
     for key in ("tokenizer.ggml.scores", "tokenizer.ggml.token_type"):
         if header.lengths.get(key, tokens) != tokens:

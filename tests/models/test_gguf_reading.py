@@ -157,6 +157,13 @@ def test_a_model_without_tensors_is_a_vocabulary(tmp_path: Path) -> None:
     draft = small_model()
     draft.tensors = []
     assert "only a vocabulary" in unusable(tmp_path, draft.encoded())
+    draft.drop("general.file_type")  # as if its weights said what it is
+    for parts in (1, 2):
+        draft.set("split.count", UINT32, parts)
+        paths = [tmp_path / f"model-{number:05d}-of-{parts:05d}.gguf" for number in range(1, parts + 1)]
+        for path in paths:
+            path.write_bytes(draft.encoded())
+        assert "only a vocabulary" in problem_of(paths[0])
 
 
 def test_a_split_model_counts_as_one_and_misses_a_part(tmp_path: Path) -> None:
