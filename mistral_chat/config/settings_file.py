@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,8 @@ LARGEST_FILE = 64 * 1024
 
 _NEW_FILE = b"# Settings of mistral-chat. `mistral-chat config default` prints every key with its meaning.\n"
 
-_MARK = b"\xef\xbb\xbf"
-"""The byte order mark that some editors write."""
+_WRITING = threading.Lock()
+"""Held from reading the file to replacing it: a theme is saved in one thread while a prompt format is saved in another."""
 
 
 @dataclass
@@ -70,7 +71,7 @@ class SettingsFile:
         """
         from mistral_chat.config.writer import change_setting
 
-        return self._save(change_setting(self._current(), key, value, str(self.path)))
+        return self._change(lambda before: change_setting(before, key, value, str(self.path)))
 
     def write_entry(self, section: str, name: str, texts: FieldTexts | None) -> Configuration:
         """Set the entry `name` of the dotted `section` in the file to what the user entered, or remove it with None.
@@ -81,7 +82,7 @@ class SettingsFile:
         """
         from mistral_chat.config.named_entries import change_entry
 
-        configuration = self._save(change_entry(self._current(), section, name, texts, str(self.path)))
+        configuration = self._change(lambda before: change_entry(before, section, name, texts, str(self.path)))
         if self.on_entry is not None:
             self.on_entry(section, name)
         return configuration
@@ -94,17 +95,13 @@ class SettingsFile:
             return None
         return found.st_mtime_ns, found.st_size
 
-    def _current(self) -> FileSettings:
-        """The content of the file; a missing file is empty, so that later defaults apply to all that was not changed."""
-        content = self._content()
-        return self._parse(_NEW_FILE if content is None else content)
-
     def _parse(self, content: bytes) -> FileSettings:
-        if self._parsed is None or self._parsed[0] != content:
+        parsed = self._parsed
+        if parsed is None or parsed[0] != content:
             from mistral_chat.config.reader import read_settings
 
-            self._parsed = content, read_settings(self._decoded(content), str(self.path))
-        return self._parsed[1]
+            parsed = self._parsed = content, read_settings(self._decoded(content), str(self.path))
+        return parsed[1]
 
     def _content(self) -> bytes | None:
         """The bytes of the file; None where there is none."""
@@ -120,7 +117,7 @@ class SettingsFile:
 
     def _decoded(self, content: bytes) -> str:
         try:
-            return content.decode("utf-8-sig")
+            return content.decode()
         except UnicodeDecodeError as error:
             line = content[: error.start].count(b"\n") + 1
             raise ConfigError(str(self.path), line, "the file is not UTF-8 text") from error
@@ -129,18 +126,23 @@ class SettingsFile:
         if len(content) > LARGEST_FILE:
             raise ConfigError(str(self.path), None, f"the file is larger than the {LARGEST_FILE // 1024} KB allowed for settings")
 
-    def _save(self, changed: FileSettings) -> Configuration:
-        """Replace the file in one step, readable by its owner only. A link stays one."""
-        mark = _MARK if self._parsed is not None and self._parsed[0].startswith(_MARK) else b""
-        content = mark + changed.text.encode()
-        self._check_size(content)
-        target = self.path.resolve()
-        try:
-            private_folder(target.parent)
-            system.write_private(target, content)
-        except OSError as error:
-            raise ConfigError(str(self.path), None, f"the file cannot be written: {error.strerror}") from error
-        self._parsed = content, changed
+    def _change(self, change: Callable[[FileSettings], FileSettings]) -> Configuration:
+        """Replace the file in one step, readable by its owner only. A link stays one.
+
+        A missing file is empty, so that later defaults apply to all that was not changed.
+        """
+        with _WRITING:
+            before = self._content()
+            changed = change(self._parse(_NEW_FILE if before is None else before))
+            content = changed.text.encode()
+            self._check_size(content)
+            target = self.path.resolve()
+            try:
+                private_folder(target.parent)
+                system.write_private(target, content)
+            except OSError as error:
+                raise ConfigError(str(self.path), None, f"the file cannot be written: {error.strerror}") from error
+            self._parsed = content, changed
         return self._configuration(changed)
 
     def _configuration(self, found: FileSettings | None) -> Configuration:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,28 @@ def test_a_byte_order_mark_is_kept(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + FILE.encode())
     SettingsFile(path).write("model", "other")
     assert path.read_bytes() == b"\xef\xbb\xbf" + FILE.replace("demo", '"other"').encode()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# mine\n", "personas: {}\n", "personas:\n  a: {}\n", "{personas: {}}"])
+def test_a_file_with_a_byte_order_mark_is_changed_as_one_without(path: Path, text: str) -> None:
+    after = []
+    for mark in ("", "\ufeff"):
+        path.write_bytes((mark + text).encode())
+        file = SettingsFile(path)
+        file.write("theme", "x")
+        file.write_entry("personas", "b", {("system",): "y"})
+        file.write_entry("personas", "a", None)
+        after.append(path.read_text("utf-8").removeprefix(mark).lstrip("\n"))
+        assert path.read_bytes().startswith(mark.encode())
+    assert after[0] == after[1]
+
+
+def test_of_two_settings_saved_at_once_none_is_lost(path: Path) -> None:
+    """The theme, the statistics and a model's prompt format are each saved in a thread."""
+    file = SettingsFile(path)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda name: file.write_entry("models.formats", name, {(): "chatml"}), "abcdefghijkl"))
+    assert sorted(file.read().settings.models.formats) == list("abcdefghijkl")
 
 
 def test_unknown_keys_can_be_skipped_with_a_warning_each(path: Path) -> None:
