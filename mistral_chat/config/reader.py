@@ -93,13 +93,16 @@ def compose(text: str, source: str) -> yaml.Node | None:
         ConfigError: the text is not YAML, or contains an alias.
     """
     try:
-        return _Composer(text, source).get_single_node()
+        composer = _Composer(text, source)
+        return composer.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ConfigError(source, mark.line + 1 if mark else None, f"invalid YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(source, line, f"the character U+{ord(text[error.position]):04X} is not allowed in YAML") from error
+    except (ValueError, OverflowError) as error:  # from PyYAML's own conversions
+        raise ConfigError(source, composer.line + 1, "invalid YAML: an escape or a number is out of range") from error
 
 
 class _Composer(yaml.SafeLoader):

@@ -138,6 +138,8 @@ def test_on_and_off_are_accepted_as_choices() -> None:
         ("model: x\n---\nmodel: y", "config.yaml:2: invalid YAML"),
         ("model: 'a\n\n", "invalid YAML"),
         ("model: \x00", "config.yaml:1: the character U+0000 is not allowed in YAML"),
+        ('model: demo\nsystem: "\\UD83DDE00"', "config.yaml:2: invalid YAML: an escape or a number is out of range"),
+        ('model: "\\U00110000"', "config.yaml:1: invalid YAML: an escape or a number is out of range"),
         ("a: 1\nmodel: &m x\nsystem: *m", "config.yaml:3: aliases such as '*m' are not supported"),
         ("<<: {model: x}", "the key '<<' must be text"),
         ("model: !!python/object/apply:os.system [ls]", "'model' must be text"),
@@ -159,6 +161,7 @@ def test_the_deepest_file_is_refused_at_once() -> None:
 
 def test_a_number_of_thousands_of_digits_is_refused() -> None:
     assert "write it as a plain decimal number" in problem("trash_days: " + "9" * 6000)
+    assert "config.yaml:1: invalid YAML: an escape or a number" in problem(f"%YAML 1.{'9' * 6000}\n---\nmodel: x")
 
 
 def test_a_long_wrong_value_is_quoted_in_part() -> None:
