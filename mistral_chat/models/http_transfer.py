@@ -92,6 +92,11 @@ class HTTPTransfer:
                 self._notify("verifying", "")
         except OSError as error:
             self._raise_disk_error(error)
+        if self._part.size() != self._remote.bytes:
+            self._part.drop()
+            raise DownloadFailed(
+                f"{self._part.path} was changed while it was downloaded, so it was deleted. Start the download again."
+            )
         digest = self._digest.hexdigest()
         if self._remote.sha256 and digest != self._remote.sha256:
             self._part.drop()

@@ -15,7 +15,7 @@ from support.hub_downloads import QUICK, SIZE, failure, ranges, run_download, ta
 from support.hub_server import Fault, HubServer
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.errors import NotEnoughDisk
+from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.download import Download
 from mistral_chat.models.hub import Hub
@@ -119,6 +119,21 @@ def test_progress_is_frequent_and_pausing_is_quick(library: Library, hub: HubSer
     hub.behave()
     run_download(library)
     assert ranges(hub) == [kept]
+
+
+def test_a_file_that_something_else_wrote_into_is_not_taken_for_whole(library: Library, hub: HubServer, content: bytes) -> None:
+    hub.misbehave(Fault(rate=1_500_000))
+    progress = download(library, SPEC, policy=QUICK).follow()
+    while next(progress).bytes < 1_000_000:
+        pass
+    with PartialFile(target(library)).path.open("ab") as file:
+        file.write(b"odd")
+    with pytest.raises(DownloadFailed, match="was changed while it was downloaded"):
+        list(progress)
+    assert not target(library).exists()
+    hub.behave()
+    run_download(library)
+    assert target(library).read_bytes() == content
 
 
 def test_a_pause_wakes_a_stalled_connection(library: Library, hub: HubServer, content: bytes) -> None:
