@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mistral_chat import system
@@ -19,8 +20,6 @@ from mistral_chat.models.task import ModelTask
 from mistral_chat.paths import parts_of, private_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.download import Download
     from mistral_chat.models.library import Library, ModelFile
@@ -127,12 +126,14 @@ def remove(library: Library, spec: str) -> int:
         ModelNotFound: there is nothing of that name.
         ModelError: it is being downloaded, or the system refuses to delete the file.
     """
-    freed = 0
+    from filelock import Timeout
+
+    from mistral_chat.models.download import download_lock
+
     place = library.models_dir / f"{spec.removeprefix('hf:')}.part"
     partial = next((each for each in library.partials() if spec.lower() == each.name.lower() or each.path == place), None)
     if partial is not None:
-        path, name, freed = partial.path.with_suffix(""), spec, partial.bytes
-        _drop(PartialFile(path), name)
+        path, name = partial.path.with_suffix(""), spec
     else:
         try:
             model = library.find(spec, even_damaged=True)
@@ -141,29 +142,27 @@ def remove(library: Library, spec: str) -> int:
             path, name = error.path, spec
     if not library.is_ours(path):
         raise UsageError(f"{name} was not removed: {path} belongs to you or to another program.")
-    freed += reclaimable_bytes(path)
-    for part in parts_of(path):
-        try:
-            system.delete(part)
-        except OSError as error:  # Windows cannot delete a file that is loaded
-            reason = f"Cannot delete {part}: {error.strerror}"
-            raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
-        library.checksums.forget(part)
-    _tidy(path, library.models_dir)
-    return freed
-
-
-def _drop(part: PartialFile, name: str) -> None:
-    """Delete a partial download, unless a process continues it."""
-    from filelock import Timeout
-
-    from mistral_chat.models.download import download_lock
-
+    parts = parts_of(path)
+    lock = download_lock(parts[0])
     try:
-        with download_lock(parts_of(part.target)[0]).acquire(timeout=0):
-            part.drop()
+        with lock.acquire(timeout=0):
+            freed = reclaimable_bytes(path)
+            if partial is not None:
+                freed += partial.bytes
+                PartialFile(path).drop()
+            for part in parts:
+                system.delete(part)
+                library.checksums.forget(part)
+            with contextlib.suppress(PermissionError):  # Windows deletes it when it is released
+                Path(lock.lock_file).unlink()
     except Timeout as error:
-        raise ModelError(f"{name} is being downloaded by another mistral-chat. Pause that download first.") from error
+        advice = "Pause the download, and try again in a few seconds."
+        raise ModelError(f"{name} is still being downloaded, here or by another mistral-chat. {advice}") from error
+    except OSError as error:  # Windows cannot delete a file that is loaded
+        reason = f"Cannot delete {path}: {error.strerror}"
+        raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
+    _delete_empty_folders(path.parent, library.models_dir)
+    return freed
 
 
 def reclaimable_bytes(path: Path) -> int:
@@ -255,10 +254,9 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
         system.delete(fresh)
 
 
-def _tidy(path: Path, root: Path) -> None:
-    """Delete the lock of a deleted file, and folders that are now empty."""
-    path.with_name(f".{parts_of(path)[0].name}.lock").unlink(missing_ok=True)
-    for folder in path.parents:
-        if folder == root or not folder.is_relative_to(root) or any(folder.iterdir()):
-            return
-        folder.rmdir()
+def _delete_empty_folders(folder: Path, root: Path) -> None:
+    """Delete `folder` and the folders between it and `root`, up to the first that is not empty."""
+    with contextlib.suppress(OSError):
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent

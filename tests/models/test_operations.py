@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.effort import PATIENCE
 from support.hub_server import Fault, HubServer
 from support.models_on_disk import CONTENT, DIGEST, hub_cache, library_of, put
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
@@ -19,6 +20,7 @@ from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
 from mistral_chat.models.partial import PartialFile, RemoteFile
+from mistral_chat.models.retry import RetryPolicy
 
 OTHER_DISK = Path("/dev/shm")  # noqa: S108 (a folder of its own is made there)
 
@@ -93,10 +95,28 @@ def test_a_download_that_continues_elsewhere_is_not_removed(library: Library, hu
     progress = download(library, SPEC).follow()
     while next(progress).bytes < 200_000:
         pass
-    with pytest.raises(ModelError, match="is being downloaded by another mistral-chat"):
+    with pytest.raises(ModelError, match=r"is still being downloaded, here or by another mistral-chat\. Pause the download"):
         remove(library, SPEC)
     progress.close()  # type: ignore[attr-defined]  # it is a generator
     assert remove(library, SPEC) == 200_000
+
+
+def test_the_first_part_is_not_removed_while_a_download_waits_to_ask_for_the_second(library: Library, hub: HubServer) -> None:
+    """Its lock would go with it, and two downloads would write into one file."""
+    first = f"{REPOSITORY}/tiny-00001-of-00002.gguf"
+    put(library.models_dir / first)
+    hub.add(REPOSITORY, "tiny-00001-of-00002.gguf", CONTENT)
+    hub.misbehave(Fault(on="HEAD", status=503))
+    task = download(library, f"hf:{first}", policy=RetryPolicy(first_wait=60, max_wait=60))
+    progress = task.follow()
+    while next(progress).stage != "retrying":
+        pass
+    with pytest.raises(ModelError, match="is still being downloaded"):
+        remove(library, f"hf:{first}")
+    progress.close()  # type: ignore[attr-defined]  # it is a generator
+    task.join(PATIENCE)
+    assert remove(library, f"hf:{first}") == len(CONTENT)
+    assert not (library.models_dir / REPOSITORY).exists(), "a lock is left"
 
 
 def test_a_damaged_file_is_removed_though_another_program_has_a_sound_one(
