@@ -186,8 +186,8 @@ class Library:
         return self.models_dir / entry.repository / entry.file
 
     def is_ours(self, path: Path) -> bool:
-        """Whether `path` is in the folder of this program."""
-        return path.is_relative_to(self.models_dir.absolute())
+        """Whether `path` is in the folder of this program, and in none that is linked there."""
+        return path.parent.resolve().is_relative_to(self.models_dir.resolve())
 
     def _find_first(self, candidates: Iterator[FoundFile], entry: CatalogEntry | None, *, even_damaged: bool) -> ModelFile | None:
         """The first usable candidate; a damaged one only without a sound one, unless `even_damaged`. None without candidates."""

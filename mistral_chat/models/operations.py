@@ -161,13 +161,13 @@ def remove(library: Library, spec: str) -> int:
     except OSError as error:  # Windows cannot delete a file that is loaded
         reason = f"Cannot delete {path}: {error.strerror}"
         raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
-    _delete_empty_folders(path.parent, library.models_dir)
+    _delete_empty_folders(path.parent.resolve(), library.models_dir.resolve())
     return freed
 
 
 def reclaimable_bytes(path: Path) -> int:
-    """The bytes that deleting a file, with all its parts, frees: none for a file with a second hard link."""
-    stats = [part.stat() for part in parts_of(path) if part.exists()]
+    """The bytes that deleting a file, with all its parts, frees: none for a link, or a file with a second hard link."""
+    stats = [part.stat() for part in parts_of(path) if part.exists() and not part.is_symlink()]
     return sum(stat.st_size for stat in stats if stat.st_nlink == 1)
 
 

@@ -200,7 +200,7 @@ class ModelService:
                     source=model.source,
                     path=str(model.path),
                     verified=model.verified,
-                    reclaimable=operations.reclaimable_bytes(model.path) if model.source == "ours" else None,
+                    reclaimable=operations.reclaimable_bytes(model.path) if library.is_ours(model.path) else None,
                     prompt_format="" if chosen == AUTOMATIC else chosen,
                 )
             )

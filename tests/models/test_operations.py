@@ -15,7 +15,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat import system
 from mistral_chat.config import CatalogSource
-from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk
+from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk, UsageError
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
@@ -117,6 +117,23 @@ def test_the_first_part_is_not_removed_while_a_download_waits_to_ask_for_the_sec
     task.join(PATIENCE)
     assert remove(library, f"hf:{first}") == len(CONTENT)
     assert not (library.models_dir / REPOSITORY).exists(), "a lock is left"
+
+
+def test_only_what_is_in_the_models_folder_itself_is_removed(
+    tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = [put(tmp_path / "mine.gguf"), put(tmp_path / "lm studio" / REPOSITORY / FILE)]
+    models_dir.mkdir()
+    (models_dir / "linked").symlink_to(tmp_path / "lm studio")
+    (models_dir / "link.gguf").symlink_to(theirs[0])
+    library = library_of(own_folders, models_dir)
+    monkeypatch.chdir(models_dir)
+    for name in ("../mine.gguf", f"linked/{REPOSITORY}/{FILE}", str(models_dir / ".." / "mine.gguf")):
+        with pytest.raises(UsageError, match="belongs to you or to another program"):
+            remove(library, name)
+    assert remove(library, "link.gguf") == 0, "the file that it links to is still there"
+    assert [path.name for path in models_dir.iterdir()] == ["linked"]
+    assert all(path.read_bytes() == CONTENT for path in theirs)
 
 
 def test_a_damaged_file_is_removed_though_another_program_has_a_sound_one(

@@ -151,8 +151,10 @@ def test_the_space_that_removing_frees_is_known_beforehand(program: Program, tmp
     folder = program.paths.models_dir
     alone, linked = put(folder / "alone.gguf"), put(folder / "linked.gguf")
     (tmp_path / "elsewhere.gguf").hardlink_to(linked)
+    theirs = folder / "shared" / put(tmp_path / "theirs" / "other.gguf").name
+    theirs.parent.symlink_to(tmp_path / "theirs")
     frees = {row.path: row.reclaimable for row in look(program).rows if row.installed}
-    assert (frees[str(alone)], frees[str(linked)]) == (200_000, 0)
+    assert (frees[str(alone)], frees[str(linked)], frees[str(theirs)]) == (200_000, 0, None)
     service = program.model_service()
     assert [service.remove(str(path)) for path in (alone, linked)] == [200_000, 0]
     assert not alone.exists()

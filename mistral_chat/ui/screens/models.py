@@ -646,7 +646,7 @@ def removal_warning(row: ModelRow) -> str:
     if not row.installed:
         return f"Deletes the partial download and frees {format_size(row.reclaimable or 0)}."
     if not row.reclaimable:
-        return f"Deletes {one_line(row.path)}. It is a hard link, so this frees no disk space."
+        return f"Deletes {one_line(row.path)}. It is a link, so this frees no disk space."
     return f"Deletes {one_line(row.path)} and frees {format_size(row.reclaimable)}."
 
 
