@@ -18,7 +18,7 @@ from mistral_chat.store.documents import collection_name
 from mistral_chat.store.retrieval import search_passages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from mistral_chat.documents.reader import DocumentReader
     from mistral_chat.session.relevance import Embedder, Relevance
@@ -232,8 +232,8 @@ class DocumentIndexer:
         known = {document.path: document for document in documents.documents(name)}
         yield from self._index(name, [(file, known.get(str(file))) for file in files])
 
-    def add_file(self, path: Path) -> tuple[str, FileIndexed]:
-        """Index a file as a collection of its own, named after it, and return that name.
+    def add_file(self, path: Path, others: Collection[str] = ()) -> tuple[str, FileIndexed]:
+        """Index a file as a collection of its own, named after it but like none of `others`, and return that name.
 
         Such a collection is deleted with the last conversation that uses it.
 
@@ -243,7 +243,7 @@ class DocumentIndexer:
         documents, place = self._store.documents, str(place_of(path))
         taken = {each.name for each in documents.collections()}
         name, number = collection_name(path.name), 1
-        while name in taken and [each.path for each in documents.documents(name)] != [place]:
+        while name in others or (name in taken and [each.path for each in documents.documents(name)] != [place]):
             number += 1
             name = collection_name(f"{number} {path.name}")
         return name, list(self.add([path], name, attached=True))[-1]

@@ -48,8 +48,6 @@ class Grounding:
         """Collections attached in this session, for a conversation that has no message yet or is not saved."""
         self.attaching = asyncio.Lock()
         """Held from reading `collections` until others are attached instead."""
-        self._files: list[str] = []
-        """Those of them that are in the store of a temporary chat."""
         self._recall: bool | None = None
         """Whether a conversation that has no message yet recalls; None means as configured."""
 
@@ -63,8 +61,8 @@ class Grounding:
     def available(self) -> list[Collection]:
         """The collections that can be attached, and the long files of a temporary chat. Reads the disk: call it on a thread."""
         retriever = self._environment.retriever
-        stores = {} if retriever is None else dict.fromkeys((self._searched(retriever), retriever.documents))
-        return [each for store in stores for each in store.documents.collections()]
+        stores = {} if retriever is None else dict.fromkeys((retriever.documents, self._searched(retriever)))
+        return list({each.name: each for store in stores for each in store.documents.collections()}.values())
 
     @property
     def recalls(self) -> bool:
@@ -103,8 +101,6 @@ class Grounding:
             raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach a part of it.")
         store = self._searched(retriever)
         name = await asyncio.to_thread(retriever.index_file, path, store, reader)
-        if not environment.saved:
-            self._files.append(name)
         file.collection, file.text = name, ""
         environment.spawn(self._index(partial(retriever.index_documents, [name], store)))
         return file
@@ -183,6 +179,7 @@ class Grounding:
         texts = [conversation.resolve().system, turn.turn.user]
         texts += [text for each in pinned for text in (each.turn.user, each.turn.reply)]
         taken = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
+        files = () if environment.saved else {each.name for each in store.documents.collections()}
         return RetrievalRequest(
             store=store,
             conversation_id=conversation.id or "",
@@ -192,8 +189,8 @@ class Grounding:
             window=window,
             available=max(0, window - reserve - taken - window // 16),
             recall=recall,
-            collections=[name for name in collections if name not in self._files],
-            files=[name for name in collections if name in self._files],
+            collections=[name for name in collections if name not in files],
+            files=[name for name in collections if name in files],
         )
 
     def note(self, usage: Usage | None) -> None:

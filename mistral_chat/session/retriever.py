@@ -186,15 +186,15 @@ class Retriever:
                 recall = self._recall_of(store, conversation_id)
                 missing = recall.add_vectors(store.turns(conversation_id), most=_VECTORS_AT_ONCE)
 
-    @staticmethod
-    def index_file(path: Path, store: ConversationStore, reader: DocumentReader) -> str:
-        """Read a file into a collection of its own in `store`, named after it, and return the name.
+    def index_file(self, path: Path, store: ConversationStore, reader: DocumentReader) -> str:
+        """Read a file into a collection of its own in `store`, named after it as no other is, and return the name.
 
         Raises:
             InvalidText: it cannot be read, or contains no text.
             StoreError: the store cannot be written.
         """
-        name, indexed = DocumentIndexer(store, reader).add_file(path)
+        others = () if store is self.documents else {each.name for each in self.documents.documents.collections()}
+        name, indexed = DocumentIndexer(store, reader).add_file(path, others)
         if indexed.status == "failed":
             raise InvalidText(f"{path.name} cannot be read: {indexed.message}.")
         return name

@@ -234,6 +234,34 @@ async def test_a_long_file_in_a_temporary_chat_stays_in_memory(store: Conversati
     await bench.close()
 
 
+async def test_a_long_file_in_a_temporary_chat_leaves_a_saved_collection_of_its_name(
+    store: ConversationStore, tmp_path: Path
+) -> None:
+    retriever = Retriever(store.new_connection(), lambda: None)
+    with DocumentReader() as reader:
+        (tmp_path / "pets.md").write_text("# Pets\n\nParrots are forbidden by Quentin.\n")
+        list(DocumentIndexer(store, reader).add([tmp_path / "pets.md"], "lease"))
+    temporary = ConversationStore(open_database(None), now=now)
+    engine = ScriptedEngine(window=4096)
+    bench = SessionBench(temporary, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever, saved=False)
+    session = bench.open()
+    await session.grounding.attach("lease")
+    (tmp_path / "lease").write_text("\n\n".join(f"# Part {number}\n\n{FILLER}" for number in range(90)) + "\n\nThe roof leaks.\n")
+    file = await session.files.attach(tmp_path / "lease")
+    names = [each.name for each in session.grounding.available()]
+    assert sorted(names) == session.grounding.collections == ["2 lease", "lease"]
+    for question, source in (("What did Quentin forbid about parrots?", "pets.md"), ("Does the roof leak?", "lease")):
+        await bench.say(session, question)
+        assert source in {each.source.split(",")[0] for each in bench.last(session).passages}
+    other = bench.open()
+    await other.grounding.attach(file.collection)
+    await bench.say(other, "Does the roof leak?")
+    assert bench.last(other).passages, "another temporary chat may attach it too"
+    await session.files.remove(file)
+    assert session.grounding.collections == ["lease"]
+    await bench.close()
+
+
 async def test_a_cancelled_reading_of_a_long_document_ends_at_once(
     bench: SessionBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +292,7 @@ def test_the_program_ends_while_a_file_is_indexed(
 ) -> None:
     began, closed = threading.Event(), threading.Event()
 
-    def slowly(_indexer: DocumentIndexer, _path: Path) -> tuple[str, FileIndexed]:
+    def slowly(*_: object) -> tuple[str, FileIndexed]:
         began.set()
         assert closed.wait(PATIENCE)
         raise InvalidText("ended")
