@@ -74,7 +74,10 @@ class ExternalChanges:
     async def _leave_deleted(self) -> None:
         """Show a new conversation in place of a permanently deleted one; the draft is kept."""
         screen = self._screen
-        typed = screen.message_box.draft
-        await screen.open(None, join_messages(*dict.fromkeys((screen.opened.saver.draft(""), typed))))
-        kept = " Your draft is kept here." if typed else ""
+        typed, workspace = screen.message_box.draft, screen.opened
+        files = [file for file in screen.session.files.own if not (file.saved or file.collection)]  # these are not in the text
+        draft = join_messages(*dict.fromkeys((workspace.saver.draft(""), typed)))
+        workspace.open(None).files.give(files)
+        await screen.open(None, draft)
+        kept = " Your draft is kept here." if typed or files else ""
         screen.show_error(f"The conversation was deleted in another window.{kept}")

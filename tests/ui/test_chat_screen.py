@@ -274,12 +274,15 @@ async def test_a_conversation_deleted_by_another_window_leaves_its_draft(tmp_pat
         await until(pilot, lambda: "does not exist" in harness.chat.notice)
         assert "temporary chat" not in harness.chat.notice
         assert harness.chat.draft == "Typed"
+        for name in ("notes.txt", "a name that no saved draft can hold"):
+            await harness.screen.session.files.add(Attachment(name, "text"))
         await harness.chat.force_poll()
         await until(pilot, lambda: "deleted in another window" in harness.chat.notice)
         assert (harness.chat.conversation_id, harness.chat.draft) == (None, "Older\n\nTyped")
+        await until(pilot, lambda: "▪ notes.txt" in screen_text(harness) and "▪ a name that no" in screen_text(harness))
         await until(pilot, lambda: "Answer" not in screen_text(harness))
         harness.chat.save_draft()
-        await until(pilot, lambda: harness.store.draft("") == "Older\n\nTyped")
+        await until(pilot, lambda: harness.store.draft("").endswith("```\n\nOlder\n\nTyped"))
 
 
 async def test_a_check_for_changes_while_the_app_ends_changes_nothing() -> None:
