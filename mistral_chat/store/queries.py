@@ -165,27 +165,30 @@ class ConversationQueries:
         with self.database.read() as connection:
             current = conversation_row(connection, conversation_id)["current"]
             lowest = current if before is None else turn_row(connection, before)["parent"]
-            return [stored_turn(row) for row in connection.execute(f"{_ANCESTORS} ORDER BY turns.depth", (lowest, limit))]
+            return [
+                stored_turn(row)
+                for row in connection.execute(f"{_ANCESTORS} GROUP BY turns.row ORDER BY turns.depth", (lowest, limit))
+            ]
 
     def pinned(self, conversation_id: str) -> list[StoredTurn]:
         """The turns of the current path that never leave the context, oldest first."""
         with self.database.read() as connection:
             current = conversation_row(connection, conversation_id)["current"]
-            rows = connection.execute(f"{_ANCESTORS} AND turns.pinned ORDER BY turns.depth", (current, -1))
+            rows = connection.execute(f"{_ANCESTORS} AND turns.pinned GROUP BY turns.row ORDER BY turns.depth", (current, -1))
             return [stored_turn(row) for row in rows]
 
     def tree(self, conversation_id: str) -> list[StoredTurn]:
         """Every turn of the conversation, parents before children and siblings in order of creation."""
         with self.database.read() as connection:
             row = conversation_row(connection, conversation_id)["row"]
-            rows = connection.execute(f"{TURN} WHERE turns.conversation = ? ORDER BY turns.row", (row,))
+            rows = connection.execute(f"{TURN} WHERE turns.conversation = ? GROUP BY turns.row ORDER BY turns.row", (row,))
             return [stored_turn(turn) for turn in rows]
 
     def turn(self, turn_id: str) -> StoredTurn:
         """One turn."""
         with self.database.read() as connection:
             row = turn_row(connection, turn_id)["row"]
-            return stored_turn(connection.execute(f"{TURN} WHERE turns.row = ?", (row,)).fetchone())
+            return stored_turn(connection.execute(f"{TURN} WHERE turns.row = ? GROUP BY turns.row", (row,)).fetchone())
 
     def siblings(self, turn_id: str) -> list[str]:
         """The ids of this turn and its siblings, oldest first."""

@@ -34,25 +34,18 @@ SUMMARY: Final = f"""
 
 TURN: Final = f"""
     SELECT turns.*, parents.id AS parent_id, {PASSAGES} AS passages,
-        (SELECT count(*) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS siblings,
-        (SELECT count(*) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <= turns.row) AS sibling,
-        (SELECT count(DISTINCT each.user) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation) AS messages,
-        (SELECT count(DISTINCT each.user) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <=
-            (SELECT min(first.row) FROM turns AS first
-             WHERE first.parent IS turns.parent AND first.conversation = turns.conversation AND first.user = turns.user)
-        ) AS message,
-        (SELECT count(*) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.user = turns.user) AS replies,
-        (SELECT count(*) FROM turns AS each
-         WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.user = turns.user
-            AND each.row <= turns.row) AS attempt
+        count(*) AS siblings, sum(each.row <= turns.row) AS sibling, count(DISTINCT each.user) AS messages,
+        sum(each.user = turns.user) AS replies, sum(each.user = turns.user AND each.row <= turns.row) AS attempt,
+        CASE count(DISTINCT each.user) WHEN 1 THEN 1 ELSE
+            (SELECT count(DISTINCT each.user) FROM turns AS each
+             WHERE each.parent IS turns.parent AND each.conversation = turns.conversation AND each.row <=
+                (SELECT min(first.row) FROM turns AS first
+                 WHERE first.parent IS turns.parent AND first.conversation = turns.conversation AND first.user = turns.user))
+        END AS message
     FROM turns LEFT JOIN turns AS parents ON parents.row = turns.parent
+    JOIN turns AS each ON each.parent IS turns.parent AND each.conversation = turns.conversation
 """
-"""Selects the columns that `stored_turn` reads."""
+"""Selects the columns that `stored_turn` reads; a condition and `GROUP BY turns.row` follow."""
 
 
 def to_timestamp(moment: datetime) -> str:
@@ -135,7 +128,7 @@ def turn_value(row: sqlite3.Row) -> Turn:
     """
     try:
         usage = None if row["usage"] is None else Usage(**json.loads(row["usage"]))
-        passages = tuple(Passage(**values) for values in json.loads(row["passages"]))
+        passages = () if row["passages"] == "[]" else tuple(Passage(**values) for values in json.loads(row["passages"]))
     except (ValueError, TypeError) as error:
         raise corruption_error(None, f"turn {row['id']} cannot be read") from error
     return Turn(

@@ -231,7 +231,12 @@ class ChatScreen(Screen[None]):
         if any(file.tokens is None for file in session.attachments):
             self.commands.in_background(session.files.count)
         self.set_focus(self.composer)  # immediately: later, it would steal the focus from where the next key went
-        await session.context.prefill()
+
+        async def prefill() -> None:
+            if not session.replying:
+                await session.context.prefill()
+
+        self.call_after_refresh(prefill)  # it reads what the model is to see, which would delay the first paint
 
     async def _open_typing(self, conversation_id: str | None) -> None:
         """Show the first conversation: what was typed until now comes after its draft."""
