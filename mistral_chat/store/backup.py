@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_chat import system
 from mistral_chat.errors import StoreError, StoreMissing, StoreReadOnly
-from mistral_chat.store.sqlite_errors import map_sqlite_errors
+from mistral_chat.store.sqlite_errors import files_of, map_sqlite_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 def backup(database: Database, target: Path, *, replace: bool) -> None:
     """Copy the database; see `ConversationStore.backup`."""
-    if target.exists() and not replace:
-        raise StoreError(f"{target} already exists. Choose another name, or pass --force.")
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     with _target_errors(target):
+        if target.exists() and any(each.exists() and target.samefile(each) for each in files_of(database.path)):
+            raise StoreError(f"{target} belongs to the database itself. Choose another name.")
+        if target.exists() and not replace:
+            raise StoreError(f"{target} already exists. Choose another name, or pass --force.")
         os.close(system.create_private(temporary))
     try:
         with database.autocommit() as connection, _target_errors(target):

@@ -28,6 +28,7 @@ from mistral_chat.store.migrations import STEPS, applied, migrate
 from mistral_chat.store.sqlite_errors import (
     corruption_error,
     empty_file_error,
+    files_of,
     map_sqlite_errors,
     missing_error,
     write_obstacle,
@@ -410,7 +411,7 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
     A log gets the mode that the database has when it is created, so a log may have been left read-only.
     """
-    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    for each in files_of(path):
         with contextlib.suppress(OSError):
             mode = each.stat().st_mode
             if mode & 0o077 or (each != path and not mode & 0o200):

@@ -28,6 +28,11 @@ _LITTLE: Final = 256 * 1024
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def files_of(path: Path | None) -> list[Path]:
+    """The files of the database at `path`: itself, the write-ahead log and its index. None is a database in memory."""
+    return [] if path is None else [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+
+
 def corruption_error(path: Path | None, finding: str) -> StoreDamaged:
     """The error for a damaged file: what was found, and how to recover the conversations."""
     return StoreDamaged(
@@ -124,7 +129,7 @@ def _limit_error(path: Path) -> StoreError | None:
     """The error for a file at the size limit of this process; None if it is not."""
     limit = system.largest_file()
     sizes = [0]
-    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    for each in files_of(path):
         with contextlib.suppress(OSError):
             sizes.append(each.stat().st_size)
     if limit is None or max(sizes) + _LITTLE < limit:
@@ -161,7 +166,7 @@ def write_obstacle(path: Path) -> StoreError | None:
 
 def _denied(path: Path, folder: Path) -> StoreError | None:
     """The error for the file or folder whose mode denies access."""
-    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+    for each in files_of(path):
         if each.exists() and not os.access(each, os.R_OK | os.W_OK):
             return _permission_error(path, each, "written" if os.access(each, os.R_OK) else "read")
     if not os.access(folder, os.W_OK | os.X_OK):

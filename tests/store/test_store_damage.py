@@ -293,6 +293,20 @@ def test_a_backup_is_whole_and_refuses_to_replace(store: ConversationStore, tmp_
         store.backup(tmp_path / "missing" / "backup.db")
 
 
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+def test_a_backup_to_the_database_itself_is_refused_and_destroys_nothing(
+    store: ConversationStore, database: Path, end: str
+) -> None:
+    conversation, _ = chat(store, ("x", "y"))
+    (database.parent.parent / "other").symlink_to(database.parent)
+    for folder in (database.parent, database.parent.parent / "other"):
+        with pytest.raises(StoreError, match=r"the database itself. Choose another name"):
+            store.backup(folder / (database.name + end), replace=True)
+    other = open_store(database)
+    assert len(other.turns(conversation)) == 1
+    other.close()
+
+
 def test_a_database_whose_purge_fails_can_be_backed_up(
     store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
