@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def backup(database: Database, target: Path, *, replace: bool) -> None:
     """Copy the database; see `ConversationStore.backup`."""
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f"{secrets.token_hex(4)}.part")
     with _target_errors(target):
         if target.exists() and any(each.exists() and target.samefile(each) for each in files_of(database.path)):
             raise StoreError(f"{target} belongs to the database itself. Choose another name.")

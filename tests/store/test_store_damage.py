@@ -307,6 +307,11 @@ def test_a_backup_to_the_database_itself_is_refused_and_destroys_nothing(
     other.close()
 
 
+def test_a_backup_may_have_the_longest_name(store: ConversationStore, tmp_path: Path) -> None:
+    store.backup(tmp_path / ("b" * 250 + ".db"))
+    assert [len(path.name) for path in tmp_path.iterdir() if path.is_file()] == [253]
+
+
 def test_a_database_whose_purge_fails_can_be_backed_up(
     store: ConversationStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
