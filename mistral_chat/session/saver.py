@@ -170,7 +170,7 @@ class Saver:
             silent = self._running is not None and time.monotonic() - self._began >= self._silent_seconds
         if silent and self.problem is None:
             path = self._store.database.path
-            error = StoreError(f"The disk with {path} does not answer.")
+            error = StoreError(f"The disk that holds {path} is not responding.")
             self.problem = SavingFailed(error, None)
             self._report(self.problem)
         if self._jobs:

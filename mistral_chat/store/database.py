@@ -119,7 +119,7 @@ class Database:
     def _require_answer(self) -> None:
         """Raise `StoreError` when the disk does not answer."""
         if self._probe is not None and not self._connection.in_transaction and not self._probe.answers():
-            raise StoreError(f"The disk with {self.path} does not answer.")
+            raise StoreError(f"The disk that holds {self.path} is not responding.")
 
     def _require_unchanged(self) -> None:
         """Make sure that the file was not replaced by another; a file open for reading is reopened if it changed.

@@ -91,7 +91,7 @@ def full_error(path: Path | None) -> StoreFull:
         return StoreFull("Out of memory for this temporary chat. Close other programs and try again.")
     free = system.free_bytes(path)
     room = "" if free is None else f" ({_size(free)} free)"
-    return StoreFull(f"The disk with {path} is full{room}. What was saved before is safe. Free some space and try again.")
+    return StoreFull(f"The disk that holds {path} is full{room}. What was saved before is safe. Free some space and try again.")
 
 
 def _size(count: int) -> str:
@@ -161,24 +161,24 @@ def write_obstacle(path: Path) -> StoreError | None:
             return missing_error(path)
         return _denied(path, folder)
     except PermissionError:
-        return _permission_error(path, folder, "entered")
+        return _permission_error(path, folder, "open the folder")
 
 
 def _denied(path: Path, folder: Path) -> StoreError | None:
     """The error for the file or folder whose mode denies access."""
     for each in files_of(path):
         if each.exists() and not os.access(each, os.R_OK | os.W_OK):
-            return _permission_error(path, each, "written" if os.access(each, os.R_OK) else "read")
+            return _permission_error(path, each, "write to" if os.access(each, os.R_OK) else "read")
     if not os.access(folder, os.W_OK | os.X_OK):
-        return _permission_error(path, folder, "written")
+        return _permission_error(path, folder, "write to")
     return None
 
 
-def _permission_error(path: Path, obstacle: Path, verb: str) -> StoreReadOnly:
-    kept = "cannot be saved" if verb == "written" else "cannot be read"
+def _permission_error(path: Path, obstacle: Path, action: str) -> StoreReadOnly:
+    lost = "saved" if action == "write to" else "read"
     mode = "u+rw" if obstacle.name.startswith(path.name) else "u+rwx"
     command = f"chmod {mode} {shlex.quote(str(obstacle))}"
     return StoreReadOnly(
-        f"{obstacle} may not be {verb} (permission denied). Conversations {kept}. Run `{command}`, or set "
+        f"You do not have permission to {action} {obstacle}, so conversations cannot be {lost}. Run `{command}`, or set "
         "MISTRAL_CHAT_DATA_DIR to another folder."
     )

@@ -91,7 +91,7 @@ class TestDoctor:
         result = without_privileges(lambda: run("doctor"))
         conversation.chmod(0o600)
         assert result.exit_code == 1
-        assert f"FAIL  conversations   {conversation} may not be written" in result.stdout
+        assert f"FAIL  conversations   You do not have permission to write to {conversation}" in result.stdout
 
     @pytest.mark.parametrize(("columns", "words"), [(100, "ok    terminal"), (50, "warn  terminal")])
     def test_the_terminal_is_checked(self, columns: int, words: str) -> None:

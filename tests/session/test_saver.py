@@ -74,8 +74,8 @@ async def test_a_disk_that_does_not_answer_is_reported(store: ConversationStore)
     await until(lambda: saving.events)
     failed = saving.events[0]
     assert isinstance(failed, SavingFailed)
-    assert "does not answer" in str(failed.error)
-    with pytest.raises(StoreError, match="does not answer"):
+    assert "is not responding" in str(failed.error)
+    with pytest.raises(StoreError, match="is not responding"):
         await saving.saver.flush(0.01)
     answer.set()
     assert await asked
