@@ -163,7 +163,7 @@ def remove(program: Program, /, conversations: tuple[str, ...], *, now: bool, ye
     snapshots.
     """
     with closing(program.open_store()) as store:
-        ids = [store.resolve(conversation) for conversation in conversations]
+        ids = list(dict.fromkeys(map(store.resolve, conversations)))
         if not now:
             for conversation_id in ids:
                 store.trash(conversation_id)

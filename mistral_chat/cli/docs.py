@@ -223,7 +223,7 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
             confirm(f"Remove the collection {_shown(collection)} with {count} from the index?", yes=yes)
             store.documents.delete_collection(collection, forget=program.forget_snapshots)
         else:
-            found = [_document(store, name) for name in documents]
+            found = dict.fromkeys(_document(store, name) for name in documents)
             confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
             store.documents.delete_documents(*(each.document_id for each in found), forget=program.forget_snapshots)
         report_pending_purge(store)

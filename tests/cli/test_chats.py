@@ -197,7 +197,7 @@ def test_rm_now_deletes_permanently_with_snapshots(program: Program, herons: str
     assert asked.exit_code == 2
     assert "pass --yes" in asked.output
     assert len(as_json(program, "list")) == 2
-    done(program, "rm", "--now", "--yes", herons)
+    done(program, "rm", "--now", "--yes", herons, herons[:8])
     assert [each["title"] for each in as_json(program, "list")] == ["About zebras"]
     assert not any(b"heron" in path.read_bytes() for path in program.paths.data_dir.rglob("*") if path.is_file())
     with pytest.raises(MistralChatError):

@@ -126,7 +126,7 @@ def test_documents_are_listed_shown_updated_and_removed(program: Program, folder
         "book.pdf": "removed",
     }
     assert as_json(program, *words_only("docs", "search", "chimney"))
-    assert run(program, "docs", "rm", "lease.md", "--yes").exit_code == 0
+    assert run(program, "docs", "rm", "lease.md", str(folder / "lease.md"), "--yes").exit_code == 0
     assert as_json(program, *words_only("docs", "search", "chimney")) == []
     assert run(program, "docs", "rm", "-C", "home", "-y").exit_code == 0
     assert as_json(program, "docs", "list") == []
