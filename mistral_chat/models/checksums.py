@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mistral_chat import system
@@ -12,10 +13,11 @@ from mistral_chat.paths import private_folder
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _BLOCK: Final = 4 << 20
+_LOCK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +33,16 @@ class Checksum:
     sha256: str
     expected: str | None
     """The published SHA-256; None without one."""
-    origin: str = ""
-    """The catalog name that a downloaded file was downloaded as."""
 
     @classmethod
-    def of(cls, path: Path, sha256: str, expected: str | None, origin: str = "") -> Self:
+    def of(cls, path: Path, sha256: str, expected: str | None) -> Self:
         """The checksum of the file at `path` in its present state.
 
         Raises:
             OSError: the file does not exist.
         """
         stat = path.stat()
-        return cls(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected, origin=origin)
+        return cls(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected)
 
     @property
     def right(self) -> bool | None:
@@ -50,46 +50,54 @@ class Checksum:
         return None if self.expected is None else self.sha256 == self.expected
 
 
+def all_right(checksums: Iterable[Checksum | None]) -> bool | None:
+    """Whether the SHA-256 of every file is the published one; None if that is unknown."""
+    answers = {checksum and checksum.right for checksum in checksums}
+    return False if False in answers else None if None in answers else True
+
+
 class ChecksumCache:
-    """Checksums by path, in one JSON file."""
+    """Checksums by path, in one JSON file that several processes write."""
 
     def __init__(self, path: Path) -> None:
         """Use the cache file at `path`. Nothing is read yet; an unreadable file counts as empty."""
         self._path = path
 
-    def of(self, path: Path) -> Checksum | None:
-        """The checksum of the file at `path`; None without one, or if the file has changed since."""
-        entry = self._entries().get(str(path))
+    def of(self, path: Path, *, even_changed: bool = False) -> Checksum | None:
+        """The checksum of the file at `path`; None without one, or if the file has changed since, unless `even_changed`."""
         try:
-            checksum, stat = Checksum(**entry) if entry else None, path.stat()
-        except (TypeError, OSError):
+            entry, stat = self._entries()[str(path)], path.stat()
+            checksum = Checksum(**{each.name: entry[each.name] for each in fields(Checksum)})
+        except (LookupError, OSError):
             return None
-        return checksum if checksum and (checksum.bytes, checksum.changed) == (stat.st_size, stat.st_mtime_ns) else None
+        same = (checksum.bytes, checksum.changed) == (stat.st_size, stat.st_mtime_ns)
+        return checksum if same or even_changed else None
 
     def add(self, path: Path, checksum: Checksum) -> None:
-        """Save the `checksum` of the file at `path`.
-
-        Raises:
-            OSError: the cache file cannot be written.
-        """
-        private_folder(self._path.parent)
-        self._write({**self._entries(), str(path): asdict(checksum)})
+        """Save the `checksum` of the file at `path`, if the cache file can be read and written."""
+        self._save(path, asdict(checksum))
 
     def forget(self, path: Path) -> None:
         """Delete the checksum of the file at `path`."""
-        entries = self._entries()
-        if entries.pop(str(path), None):
-            self._write(entries)
+        self._save(path, None)
 
     def _entries(self) -> dict[str, dict[str, Any]]:
         try:
             value = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return {}
         return {key: entry for key, entry in value.items() if isinstance(entry, dict)} if isinstance(value, dict) else {}
 
-    def _write(self, entries: dict[str, dict[str, Any]]) -> None:
-        system.write_private(self._path, json.dumps(entries, indent=1).encode())
+    def _save(self, path: Path, entry: dict[str, Any] | None) -> None:
+        from filelock import FileLock
+
+        with contextlib.suppress(OSError):
+            lock = private_folder(self._path.parent) / f".{self._path.name}.lock"
+            with FileLock(lock, timeout=_LOCK_SECONDS, mode=0o600):
+                entries = self._entries()
+                entries.pop(str(path), None)
+                entries |= {str(path): entry} if entry else {}
+                system.write_private(self._path, json.dumps(entries, indent=1).encode())
 
 
 def sha256_of(path: Path, *, stop: threading.Event | None = None, notify: Callable[[int], None] | None = None) -> str:

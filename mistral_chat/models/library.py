@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from mistral_chat.errors import ModelNotFound, ModelUnusable
 from mistral_chat.formatting import format_progress
 from mistral_chat.models import sources
-from mistral_chat.models.checksums import ChecksumCache
+from mistral_chat.models.checksums import ChecksumCache, all_right
 from mistral_chat.models.metadata import read_metadata
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.sources import FoundFile
-from mistral_chat.paths import expanded
+from mistral_chat.paths import expanded, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -253,14 +253,13 @@ class Library:
         kind: ModelKind = entry.kind if entry else "chat"
         metadata = read_metadata(found.path, kind)
         name = entry.name if entry else found.name
-        checksum = self.checksums.of(found.path)
         return ModelFile(
             name=name,
             path=found.path,
             bytes=metadata.bytes,
             quantization=entry.quantization if entry and entry.quantization else metadata.quantization,
             source=found.source,
-            verified=checksum.right if checksum is not None else None,
+            verified=all_right(self.checksums.of(part) for part in parts_of(found.path)),
             prompt_format=self._prompt_format(name, found.path, entry),
             entry=entry,
             metadata=metadata,

@@ -12,7 +12,7 @@ from mistral_chat import system
 from mistral_chat.errors import ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk, UsageError
 from mistral_chat.model_listing import DownloadProgress
 from mistral_chat.models import sources
-from mistral_chat.models.checksums import Checksum, sha256_of
+from mistral_chat.models.checksums import Checksum, all_right, sha256_of
 from mistral_chat.models.metadata import read_metadata
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.retry import DownloadPaused
@@ -63,7 +63,7 @@ def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) 
     entry = find_entry(library, spec)
 
     def finished(path: Path, remote: RemoteFile, digest: str) -> None:
-        library.checksums.add(path, Checksum.of(path, digest, remote.sha256, entry.name))
+        library.checksums.add(path, Checksum.of(path, digest, remote.sha256))
 
     return Download(
         entry,
@@ -98,8 +98,7 @@ class Verification(ModelTask):
     @property
     def right(self) -> bool | None:
         """Whether every file matches; None if that is unknown."""
-        answers = {result.right for result in self.results.values()}
-        return False if False in answers else None if not answers or None in answers else True
+        return all_right(self.results.get(part) for part in parts_of(self._model.path))
 
     def _work(self) -> None:
         for path in parts_of(self._model.path):
@@ -107,12 +106,10 @@ class Verification(ModelTask):
                 digest = sha256_of(path, stop=self._stop, notify=self._advance)
                 if not digest:
                     raise DownloadPaused
-                expected = _expected(self._library, self._model, path)
-                self.results[path] = checksum = Checksum.of(path, digest, expected, self._model.name)
+                self.results[path] = Checksum.of(path, digest, _expected(self._library, self._model, path))
             except OSError as error:
                 raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
-            with contextlib.suppress(OSError):  # the disk may be full or read-only
-                self._library.checksums.add(path, checksum)
+            self._library.checksums.add(path, self.results[path])
 
     def _advance(self, count: int) -> None:
         self._hashed += count
@@ -209,12 +206,12 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
         hint = " Import with --move or --copy instead." if mode == "link" else ""
         raise ModelError(f"Could not import {path} into {first.parent}: {error.strerror}.{hint}") from error
     if entry is not None:
-        library.checksums.add(first, Checksum.of(first, digest, entry.sha256, entry.name))
+        library.checksums.add(first, Checksum.of(first, digest, entry.sha256))
     return library.find(entry.name if entry else str(first))
 
 
 def _expected(library: Library, model: ModelFile, path: Path) -> str | None:
-    earlier = library.checksums.of(path)
+    earlier = library.checksums.of(path, even_changed=library.is_ours(path))
     if earlier is not None and earlier.expected:
         return earlier.expected
     if model.entry is not None and model.entry.sha256 and path == model.path:

@@ -39,7 +39,7 @@ def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, 
     assert (model.verified, model.source, model.bytes) == (True, "ours", SIZE)
     assert target(library).stat().st_mode & 0o777 == 0o400
     left = {path.name for path in library.models_dir.rglob("*") if path.is_file()}
-    assert left <= {FILE, f".{FILE}.lock", "checked.json"}
+    assert left <= {FILE, f".{FILE}.lock", "checked.json", ".checked.json.lock"}
     assert hub.bytes_sent() == SIZE
 
 
@@ -192,7 +192,13 @@ def test_an_interrupted_download_keeps_the_name_that_resumes_it(library: Library
     (partial,) = library.partials()
     assert (partial.name, partial.bytes) == (spec, 700_000)
     assert remove(library, spec) == 1_200_000
-    assert [path.name for path in library.models_dir.iterdir()] == ["checked.json"], "a complete part is left"
+    assert not (library.models_dir / REPOSITORY).exists(), "a complete part is left"
+
+
+def test_a_checksum_that_cannot_be_saved_fails_no_complete_download(library: Library, content: bytes) -> None:
+    (library.models_dir / "checked.json").mkdir(parents=True)
+    assert run_download(library)[-1].stage == "done"
+    assert library.find(SPEC).bytes == len(content)
 
 
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
