@@ -117,10 +117,10 @@ def change_entry(
 def _with(before: FileSettings, place: list[str], entry: Any, given: Mapping[tuple[str, ...], bool], source: str) -> str:
     """Add an entry as a whole, or change the fields that differ; `given` says which fields the user filled in."""
     text = before.text
-    if ".".join(place) not in before.lines:
+    old = entries_of(before.settings, ".".join(place[:-1])).get(place[-1])
+    if old is None:  # its dotted key may be in the file even so, as that of another entry's field
         value = _nested({path: _within(entry, path) for path, filled in given.items() if filled})
         return with_edit(text, find_edit(text, before.root, place, value))
-    old = entries_of(before.settings, ".".join(place[:-1]))[place[-1]]
     for path, filled in given.items():
         names = [*place, *path]
         is_there = ".".join(names) in before.lines

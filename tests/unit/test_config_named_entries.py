@@ -92,6 +92,16 @@ def test_any_name_and_text_can_be_added_and_removed(file: str, section: str, nam
     assert gone == {key: value for key, value in entries(before, section).items() if key != name}
 
 
+@pytest.mark.parametrize("file", [FILES["block"], FILES["flow"]], ids=["block", "flow"])
+def test_an_entry_may_be_called_like_a_field_of_another(file: str) -> None:
+    before = entries(file, "personas")
+    added = changed(file, "personas", "cook.system", PERSONA)
+    assert entries(added, "personas")["cook.system"].system == "Be brief.\nBe kind."
+    edited = changed(added, "personas", "cook", {("system",): "Bake."})
+    assert entries(edited, "personas") == {**entries(added, "personas"), "cook": Persona(system="Bake.")}
+    assert entries(changed(added, "personas", "cook.system", None), "personas") == before
+
+
 @pytest.mark.parametrize(
     ("section", "texts", "problem"),
     [
