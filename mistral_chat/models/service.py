@@ -163,16 +163,23 @@ class ModelService:
         Raises:
             ModelError: there is no such model.
         """
-        model = self.library().find(spec, even_damaged=True).name
-        self.chosen_formats[model] = name
+        library = self.library()
+        model = library.find(spec, even_damaged=True)
+        self.chosen_formats[model.name] = name
         message = "Prompt format: auto-detected" if name == AUTOMATIC else f"Prompt format: {name}"
         if not self.saved:
             return f"{message}, for this session only."
         file = self.settings_file.path
         try:
-            if name == AUTOMATIC and model not in self.settings_file.read().settings.models.formats:
+            formats = self.settings_file.read().settings.models.formats
+            key = next((each for each in reversed(formats) if each.lower() == model.name.lower()), model.name)
+            # Without an entry of its own, the model may still take one under another of its names.
+            library.formats = {each.lower(): value for each, value in formats.items() if each != key}
+            own = model.entry.prompt_format if model.entry else None
+            needless = name == AUTOMATIC and library.find(spec, even_damaged=True).prompt_format == own
+            if needless and key not in formats:
                 return f"{message}."
-            self.settings_file.write_entry("models.formats", model, None if name == AUTOMATIC else {(): name})
+            self.settings_file.write_entry("models.formats", key, None if needless else {(): name})
         except MistralChatError as error:
             return f"{message}, for this session only. {error}"
         return f"{message} (saved in {file})."

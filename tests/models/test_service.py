@@ -198,6 +198,17 @@ def test_a_prompt_format_is_saved_if_allowed_and_applies_at_once(program: Progra
     assert set(service.prompt_formats()) == set(FORMATS), "each format is explained"
 
 
+@pytest.mark.parametrize("name", ["mine", "Mine.GGUF", "mine.gguf"])
+def test_a_format_under_any_name_of_the_model_can_be_made_automatic(program: Program, name: str) -> None:
+    put(program.paths.models_dir / "mine.gguf")
+    program.paths.config_file.write_text(f"models:\n  formats:\n    {name}: chatml\n    other: chatml\n", encoding="utf-8")
+    assert "saved in" in program.model_service().set_prompt_format("mine", "automatic")
+    assert echo_program(environ=program.environ).library().find("mine").prompt_format is None, "the next start uses the old one"
+    assert echo_program(environ=program.environ).settings.models.formats["other"] == "chatml"
+    program.model_service().set_prompt_format("mine", "mistral-v3")
+    assert echo_program(environ=program.environ).library().find("mine").prompt_format == "mistral-v3"
+
+
 def test_custom_models_and_formats_apply_at_once(program: Program, tmp_path: Path) -> None:
     assert "mine" not in [row.spec for row in look(program).rows]
     put(tmp_path / "data" / "models" / REPOSITORY / FILE)
