@@ -49,7 +49,7 @@ def change_setting(before: FileSettings, key: str, value: object, source: str) -
 
 def with_edit(text: str, edit: Edit) -> str:
     """`text` with the `edit`, in the line ends of the file."""
-    new = edit.text.replace("\n", "\r\n") if "\r\n" in text else edit.text
+    new = re.sub(r"\r?\n", "\r\n", edit.text) if "\r\n" in text else edit.text
     return text[: edit.start] + new + text[edit.end :]
 
 
@@ -145,12 +145,11 @@ def _opened(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value
     """Add the first key to empty braces, on a line of its own if possible."""
     before = text[key.start_mark.index - key.start_mark.column : key.start_mark.index]
     start, end = empty.start_mark.index, empty.end_mark.index
-    line_end = text.find("\n", end) if "\n" in text[end:] else len(text)
-    behind = text[end:line_end].rstrip("\r")
+    behind = text[end:].partition("\n")[0].rstrip("\r")
     if before.strip() or "\n" in text[key.end_mark.index : end] or not (not behind.strip() or behind.lstrip().startswith("#")):
         return Edit(start + 1, start + 1, _flow(names, value))
     new = f"{behind.rstrip()}\n{_lines(names, value, f'{before}  ')}"
-    return Edit(start - 1, line_end, new.removesuffix("\n"))
+    return Edit(start - 1, end + len(behind), new.removesuffix("\n"))
 
 
 def _filled(text: str, key: yaml.Node, empty: yaml.Node, names: list[str], value: object) -> Edit:
