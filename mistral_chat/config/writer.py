@@ -65,8 +65,10 @@ def verify_round_trip(changed: str, wanted: Settings, before: FileSettings, key:
             return found
     except ConfigError:
         pass
-    line = before.lines.get(key)
-    raise ConfigError(source, line, f"'{key}' is written in a way that can only be changed by hand. Nothing was changed.")
+    problem = "is written in a way that can only be changed by hand"
+    if changed.startswith(before.text) and read_settings(f"{before.text}\n", source).settings != before.settings:
+        problem = "cannot be added before there is a line break at the end of the file"
+    raise ConfigError(source, before.lines.get(key), f"'{key}' {problem}. Nothing was changed.")
 
 
 def to_yaml(value: object) -> str:

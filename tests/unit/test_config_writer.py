@@ -237,6 +237,14 @@ class TestWhatIsRefused:
         with pytest.raises(ConfigError, match=r"config\.yaml:2: 'engine.lora' .* by hand"):
             changed("engine:\n  ? lora # why: because\n  : - x.gguf\n", "engine.lora", ("y.gguf",))
 
+    def test_a_text_without_a_line_break_at_the_end_of_the_file_names_the_remedy(self) -> None:
+        """A line behind it would add a line break to the text."""
+        text = "theme: x\nsystem: |\n  Be brief."
+        with pytest.raises(ConfigError, match=r"yaml: 'trash_days' cannot be added before there is a line break at the end"):
+            changed(text, "trash_days", 3)
+        assert changed(f"{text}\n", "trash_days", 3) == f"{text}\ntrash_days: 3\n"
+        assert changed(text, "theme", "y") == text.replace("x", '"y"')
+
     def test_a_file_that_would_be_too_large_is_not_written(self, tmp_path: Path) -> None:
         path = tmp_path / "config.yaml"
         path.write_text("# " + "x" * (LARGEST_FILE - 10))
