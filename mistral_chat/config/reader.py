@@ -265,8 +265,6 @@ def _shown(text: str, tag: str) -> str:
 def _advice(kind: Any, text: str, tag: str) -> str:
     if kind is str and tag != "null":
         return "; put it in quotes"
-    if kind in {int, float} and tag == "str" and _NUMBER.fullmatch(text):
-        return "; write it as a plain decimal number, such as 0.1"
-    if kind in {int, float} and tag in {"int", "float"}:
-        return "; write it as a plain decimal number"
+    if kind in {int, float} and (tag in {"int", "float"} or (tag == "str" and _NUMBER.fullmatch(text))):
+        return f"; write it {'in digits only, such as 4096' if kind is int else 'as a plain decimal number, such as 0.1'}"
     return ""

@@ -117,9 +117,10 @@ def test_a_mistake_is_reported_with_its_line_and_key(text: str, line: int, words
         ),
         ("sampling: {temperature: .inf}", "not the number .inf; write it as a plain decimal number"),
         ("sampling: {temperature: 1:30.5}", "write it as a plain decimal number"),
-        ("trash_days: 010", "not the number 010; write it as a plain decimal number"),
-        ("trash_days: 12:30", "not the number 12:30; write it as a plain decimal number"),
-        ("context: {size: 0x1000}", "not the number 0x1000; write it as a plain decimal number"),
+        ("trash_days: 010", "not the number 010; write it in digits only, such as 4096"),
+        ("trash_days: 12:30", "not the number 12:30; write it in digits only, such as 4096"),
+        ("trash_days: '7'", "not the text '7'; write it in digits only, such as 4096"),
+        ("context: {size: 0x1000}", "not the number 0x1000; write it in digits only, such as 4096"),
     ],
 )
 def test_yaml_surprises_are_refused_with_advice(text: str, words: str) -> None:
@@ -160,7 +161,7 @@ def test_the_deepest_file_is_refused_at_once() -> None:
 
 
 def test_a_number_of_thousands_of_digits_is_refused() -> None:
-    assert "write it as a plain decimal number" in problem("trash_days: " + "9" * 6000)
+    assert "write it in digits only" in problem("trash_days: " + "9" * 6000)
     assert "config.yaml:1: invalid YAML: an escape or a number" in problem(f"%YAML 1.{'9' * 6000}\n---\nmodel: x")
 
 
