@@ -72,7 +72,15 @@ class PendingReply:
     """The number of prompt tokens in the KV cache, and their total."""
     used: int = 0
     """Tokens in the context, without the reply; 0 until the prompt is being decoded."""
+    work: asyncio.Task[None] | None = None
+    """Saves the question and generates the reply."""
     task: asyncio.Task[None] | None = None
+    """Waits for `work` and ends it."""
+
+    def cancel(self) -> None:
+        """Stop the work on it. Only the first call counts: what that work still does is not interrupted."""
+        if self.work is not None and not self.work.cancelling():
+            self.work.cancel()
 
 
 class GrowingReply:
@@ -164,7 +172,7 @@ def save_question(
                 last = store.turns_page(conversation_id or "", before=None, limit=1)
                 if not last or last[-1].turn_id != turn_id:
                     raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
-        if pending.task is not None and pending.task.cancelling():
+        if pending.work is not None and pending.work.cancelling():
             raise UsageError("The reply was stopped.")  # while the database was in use; the message went back to the box
         return conversation_id or "", store.turn(turn_id)
 

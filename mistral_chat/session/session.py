@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mistral_chat.conversation import TranscriptTurn
 from mistral_chat.errors import MessageTooLong, MistralChatError, StoreError, SystemPromptTooLong
@@ -38,6 +38,9 @@ from mistral_chat.session.reply import (
     validate_message,
 )
 from mistral_chat.session.titles import TitleWriter
+
+_PATIENCE: Final = 2.0
+"""Seconds that quitting waits for a reply to end, which a disk that does not answer can hold up."""
 
 
 class ChatSession:
@@ -154,9 +157,9 @@ class ChatSession:
         if self.current is None and self.queue and host.engine is not None and host.error is None:
             self.context.cancel_prefill()
             self.titles.cancel()
-            self.current = self.queue.popleft()
-            self.current.task = self.environment.spawn(self._answer(self.current))
-            await asyncio.sleep(0)  # a task that is cancelled before its first step does not end either: its end would never come
+            self.current = pending = self.queue.popleft()
+            pending.work = asyncio.create_task(self._generate(pending))
+            pending.task = self.environment.spawn(self._answer(pending, pending.work))
         if self.current is None and not self.queue:
             self._idle.set()
         await self._emit(events.QueueChanged())
@@ -165,12 +168,10 @@ class ChatSession:
         """Stop the reply; queued messages return to the message box."""
         await self.return_queued()
         current, engine = self.current, self.environment.host.engine
-        if current is None or current.task is None:
-            return
-        if current.generating and engine is not None:
+        if current is not None and current.generating and engine is not None:
             engine.stop()
-        else:
-            current.task.cancel()
+        elif current is not None:
+            current.cancel()
 
     async def end(self) -> None:
         """Stop, and wait until everything has stopped."""
@@ -183,8 +184,8 @@ class ChatSession:
         self.context.cancel_prefill()
         self.titles.cancel()
         if self.current is not None and self.current.task is not None:
-            self.current.task.cancel()
-            await asyncio.wait({self.current.task})
+            self.current.cancel()
+            await asyncio.wait({self.current.task}, timeout=_PATIENCE)
 
     async def idle(self) -> None:
         """Wait until nothing is queued or answered."""
@@ -270,31 +271,14 @@ class ChatSession:
 
     # Answering.
 
-    async def _answer(self, pending: PendingReply) -> None:
-        """Answer one request, then let the next one start. Cancelling stops the engine and keeps the text so far."""
-        host = self.environment.host
+    async def _answer(self, pending: PendingReply, work: asyncio.Task[None]) -> None:
+        """Wait for the work on one request, end it, and let the next one start. What stops the reply cancels only the work."""
         try:
-            await self._check_length(pending.request)
-            reply = await self._begin(pending)
-            if host.busy:
-                await self._emit(events.PrefillProgress(0, 0))
-            async with host.turn() as engine:
-                history = self.conversation.history(reply.turn.turn_id)
-                pending.generating = True
-                try:
-                    async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
-                        async for event in generated:
-                            await self._take(pending, reply, event)
-                finally:
-                    pending.generating = False
+            await work
         except MistralChatError as error:
             await self._failed(pending, error)
-        except asyncio.CancelledError:
-            await self._cancelled(pending)
-            raise
         except BaseException:
-            if pending.reply is not None:
-                pending.reply.finish("cancelled", model=self._model)
+            await self._cancelled(pending)
             raise
         finally:
             self.current = None
@@ -307,6 +291,23 @@ class ChatSession:
                 self.grounding.note(ended.usage)
                 if ended.finish_reason != "cancelled" and not self.queue:
                     self.titles.begin()
+
+    async def _generate(self, pending: PendingReply) -> None:
+        """Answer one request. Cancelling stops the engine."""
+        host = self.environment.host
+        await self._check_length(pending.request)
+        reply = await self._begin(pending)
+        if host.busy:
+            await self._emit(events.PrefillProgress(0, 0))
+        async with host.turn() as engine:
+            history = self.conversation.history(reply.turn.turn_id)
+            pending.generating = True
+            try:
+                async with aclosing(engine.reply(history, self.conversation.resolve().sampling)) as generated:
+                    async for event in generated:
+                        await self._take(pending, reply, event)
+            finally:
+                pending.generating = False
 
     async def _begin(self, pending: PendingReply) -> GrowingReply:
         """Save the question, report the turn with its pending reply, and give it passages."""
@@ -381,9 +382,9 @@ class ChatSession:
         """Return messages and their attachments to the message box."""
         for pending in unsent:
             self.files.give(pending.attachments)
-        await self._emit(events.AttachmentsChanged())
         if drafts := [pending.draft for pending in unsent if pending.draft]:
             await self._emit(events.DraftReturned("\n\n".join(drafts)))
+        await self._emit(events.AttachmentsChanged())
 
     def _show_end(self, reply: GrowingReply, **ended: Any) -> None:
         """Show the turn as its reply was saved."""

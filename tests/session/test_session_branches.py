@@ -87,8 +87,8 @@ async def test_a_continued_reply_that_is_stopped_loses_nothing(bench: SessionBen
     turn_id = await bench.say(session, "One")
 
     async def stop(event: events.SessionEvent) -> None:
-        if isinstance(event, events.TurnsReplaced) and session.current is not None and session.current.task is not None:
-            session.current.task.cancel()
+        if isinstance(event, events.TurnsReplaced):
+            await session.stop()
 
     bench.heard = stop
     await bench.send(session, ContinueReply(turn_id))

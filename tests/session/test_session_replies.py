@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from mistral_chat.conversation import Turn
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
 from mistral_chat.session import events
-from mistral_chat.session.events import DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
+from mistral_chat.session.events import AttachmentsChanged, DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
 from mistral_chat.session.reply import NewMessage, Regenerate, save_question
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
@@ -205,7 +206,23 @@ async def test_an_unexpected_error_keeps_the_text_and_is_reported(
     engine.at_delta = fail
     await bench.say(session, "Hello")
     assert (bench.last(session).reply, bench.last(session).finish_reason) == ("You said: ", "cancelled")
+    assert [event.turn.turn.reply for event in bench.events if isinstance(event, ReplyFinished)] == ["You said: "]
     await asyncio.sleep(0)
+    assert [type(error) for error in bench.unexpected] == [ZeroDivisionError]
+    bench.unexpected.clear()
+
+
+async def test_an_unexpected_error_before_a_message_is_saved_returns_it(
+    bench: SessionBench, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("mistral_chat.session.session.save_question", fail)
+    await session.send(NewMessage("Hello"))
+    await session.idle()
+    assert DraftReturned("Hello") in bench.events
+    await bench.settled()
     assert [type(error) for error in bench.unexpected] == [ZeroDivisionError]
     bench.unexpected.clear()
 
@@ -257,10 +274,14 @@ async def test_saving_a_reply_is_retried_while_the_store_is_busy(
     assert [type(event) for event in bench.saving] == [events.SavingFailed, events.SavingResumed]
 
 
-async def test_a_message_that_is_stopped_at_once_does_not_hold_up_the_next(bench: SessionBench, session: ChatSession) -> None:
-    await session.send(NewMessage("Hello"))
-    await session.stop()
-    await session.idle()
+@pytest.mark.parametrize("ending", [ChatSession.stop, ChatSession.cancel])
+async def test_a_message_that_is_stopped_at_once_returns_and_does_not_hold_up_the_next(
+    bench: SessionBench, session: ChatSession, ending: Callable[[ChatSession], Coroutine[Any, Any, None]]
+) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(session.send(NewMessage("Hello")), ending(session))
+        await session.idle()
+    assert DraftReturned("Hello") in bench.events
     await bench.say(session, "Again")
     assert bench.turns(session)[-1].turn.reply == "You said: Again"
 
@@ -284,3 +305,21 @@ async def test_a_message_that_is_stopped_while_it_is_saved_is_not_in_the_convers
     await bench.saver.flush()
     assert DraftReturned("Hello") in bench.events
     assert not bench.store.summaries()
+
+
+async def test_stopping_twice_does_not_lose_the_message_that_is_being_returned(bench: SessionBench, session: ChatSession) -> None:
+    returning, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(event: SessionEvent) -> None:
+        if isinstance(event, AttachmentsChanged):
+            returning.set()
+            await may_go_on.wait()
+
+    bench.heard = wait
+    await asyncio.gather(session.send(NewMessage("Hello")), session.stop())
+    async with asyncio.timeout(PATIENCE):
+        await returning.wait()
+    await session.stop()
+    may_go_on.set()
+    await session.idle()
+    assert [event for event in bench.events if isinstance(event, DraftReturned)] == [DraftReturned("Hello")]
