@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -72,6 +73,8 @@ class PendingReply:
     """The number of prompt tokens in the KV cache, and their total."""
     used: int = 0
     """Tokens in the context, without the reply; 0 until the prompt is being decoded."""
+    decided: threading.Lock = field(default_factory=threading.Lock)
+    """Acquired once, by what saves the question or by what stops it before."""
     work: asyncio.Task[None] | None = None
     """Saves the question and generates the reply."""
     task: asyncio.Task[None] | None = None
@@ -172,7 +175,8 @@ def save_question(
                 last = store.turns_page(conversation_id or "", before=None, limit=1)
                 if not last or last[-1].turn_id != turn_id:
                     raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
-        if pending.work is not None and pending.work.cancelling():
+        stopped = pending.work is not None and pending.work.cancelling()
+        if stopped or not pending.decided.acquire(blocking=False):
             raise UsageError("The reply was stopped.")  # while the database was in use; the message went back to the box
         return conversation_id or "", store.turn(turn_id)
 

@@ -92,13 +92,13 @@ class Saver:
         """Whether anything is not saved yet."""
         return bool(self._jobs)
 
-    async def write(self, work: Work[T]) -> T:
-        """Write once, after all earlier writes, and return the result of `work`.
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        """Write once, after all earlier writes; the future has the result of `work`.
 
         Raises:
             StoreError: it could not be written. Nothing was changed, and it is not tried again.
         """
-        return await self._add(_Job(work, kept=False))
+        return self._add(_Job(work, kept=False))
 
     def save(self, work: Work[object], *, key: Hashable = None) -> asyncio.Future[object]:
         """Write, and retry until it succeeds; the future is then done.

@@ -319,7 +319,14 @@ class ChatSession:
             new=self.conversation.resolve(),
             model=self._model,
         )
-        conversation_id, turn = await environment.saver.write(work)
+        saving = environment.saver.write(work)
+        try:
+            conversation_id, turn = await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            if pending.decided.acquire(blocking=False):
+                saving.cancel()
+                raise
+            conversation_id, turn = await saving
         self.conversation.id = conversation_id
         reply = pending.reply = GrowingReply(environment.saver, turn, environment.clock)
         if isinstance(request, Regenerate | EditMessage):
@@ -331,6 +338,8 @@ class ChatSession:
         else:
             await self.reload()
         await self._emit(events.ConversationsChanged())
+        if pending.work is not None and pending.work.cancelling():
+            raise asyncio.CancelledError  # while the question was being committed
         if not isinstance(request, ContinueReply):
             reply.turn = await self.grounding.give(turn, recall=not isinstance(request, Regenerate) or request.recall)
         return reply

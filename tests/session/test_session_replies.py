@@ -323,3 +323,27 @@ async def test_stopping_twice_does_not_lose_the_message_that_is_being_returned(b
     may_go_on.set()
     await session.idle()
     assert [event for event in bench.events if isinstance(event, DraftReturned)] == [DraftReturned("Hello")]
+
+
+async def test_a_message_that_is_stopped_while_it_is_committed_stays_in_the_conversation_alone(
+    bench: SessionBench, session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, may_end = threading.Event(), threading.Event()
+
+    def tell_slowly(*given: Any, **named: Any) -> Any:
+        saved = save_question(*given, **named)
+        committed.set()
+        assert may_end.wait(PATIENCE)
+        return saved
+
+    monkeypatch.setattr("mistral_chat.session.session.save_question", tell_slowly)
+    await session.send(NewMessage("Hello"))
+    await until(committed.is_set)
+    await session.stop()
+    await session.stop()
+    may_end.set()
+    await session.idle()
+    await bench.saver.flush()
+    assert not [event for event in bench.events if isinstance(event, DraftReturned)], "it would be sent twice"
+    assert (bench.last(session).user, bench.last(session).finish_reason) == ("Hello", "cancelled")
+    assert [turn.turn.user for turn in session.turns] == ["Hello"]
