@@ -19,17 +19,14 @@ _SENTENCEPIECE = 1
 """llama.cpp's ``LLAMA_VOCAB_TYPE_SPM``."""
 
 LONGEST_WORD = 1000
-"""Maximum characters of one class in a row given to llama.cpp if it splits words with ``std::regex``.
+"""Maximum characters of a word given to llama.cpp if it splits words with ``std::regex``.
 
 That library recurses for each character of a match, and a word of some 20,000 letters crashes the process. No vocabulary has a
-token that long, so splitting such a word costs at most the merge across the split.
+token that long, so splitting such a word costs at most the merge across the split. Some vocabularies take line breaks and
+slashes, or letters and punctuation, as one word.
 """
 
-_LONG_WORD = re.compile(
-    f"[^\\s!-/:-@\\[-`{{-~]{{{LONGEST_WORD}}}"  # letters, their marks, digits and signs of any script
-    f"|(?:[^\\w\\s]|_){{{LONGEST_WORD}}}"  # punctuation and signs
-    f"|\\s{{{LONGEST_WORD}}}"
-)
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}|[\r\n/]{{{LONGEST_WORD}}}")
 
 SPACE = "\u2581"
 """How SentencePiece vocabularies write a space."""

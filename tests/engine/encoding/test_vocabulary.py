@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,19 @@ def test_pieces_spell_the_text(vocabulary: Callable[[str], Vocabulary]) -> None:
             spelled = b"".join(opened.piece(token) for token in opened.tokenize(text)).decode()
             expected = text.replace("\u2581", " ") if opened.is_sentencepiece else text
             assert spelled == (" " + expected if opened.space_prefix else expected)
+
+
+def test_a_pasted_text_without_words_does_not_end_the_process(gguf_folder: Path) -> None:
+    """llama.cpp's expressions recurse for each character of a word, and a word of Tekken may contain line breaks and slashes."""
+    program = """if True:
+        import pathlib, sys
+        from mistral_chat.engine.llama.model import open_vocabulary
+        with open_vocabulary(pathlib.Path(sys.argv[1])) as opened:
+            for text in ("/\\n", "a-", "a", "-", " ", "\\n", "é-1"):
+                tokens = opened.tokenize(text * 20_000)
+                assert b"".join(map(opened.piece, tokens)).decode() == text * 20_000
+    """
+    subprocess.run([sys.executable, "-c", program, str(gguf_file(gguf_folder, "tekken"))], check=True)
 
 
 def test_many_threads_read_at_once(gguf_folder: Path) -> None:
