@@ -25,7 +25,7 @@ from mistral_chat.engine.prompt_builder import DRAFT, PromptBuilder
 from mistral_chat.engine.prompt_lookup import PromptLookup
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.window import ContextWindow, FittedTurns, truncate
-from mistral_chat.errors import EngineFailed, MessageTooLong
+from mistral_chat.errors import EngineFailed, MessageTooLong, PromptFormatError
 from mistral_chat.generation import (
     CancelToken,
     Completion,
@@ -148,7 +148,7 @@ class RollingEngine:
             if cancelled and reply.tokens:
                 for _ in self._settle(history.system, reply):
                     """No event may follow a completion: the ledger says what was evicted."""
-        except EngineFailed:
+        except Exception:
             self._ledger.reset()
             raise
 
@@ -176,7 +176,7 @@ class RollingEngine:
             self._ledger.apply(before)
             self._ledger.prefill_all(before, CancelToken())
             self._ledger.changed = changed
-        except EngineFailed:
+        except Exception:
             self._ledger.reset()
             raise
         return reply.text.strip() if decoded and reply.finish_reason != "cancelled" else ""
@@ -198,7 +198,7 @@ class RollingEngine:
         try:
             self._edit(fit, stable)
             yield from self._ledger.prefill(stable, cancel)
-        except EngineFailed:
+        except Exception:
             self._ledger.reset()
             raise
 
@@ -377,6 +377,8 @@ class RollingEngine:
             fit = self._prompts.fit_turns(system, turns, need=need, firm={reply.turn.key})
         except MessageTooLong:
             fit = FittedTurns(tuple(turns), (), self._prompts.encode(system, turns))
+        except PromptFormatError:
+            return  # the reply is complete; the next turn reports it
         settled = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
         if len(settled.tokens) > window.size:
             return  # the next turn frees space first

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.engine_contract import examine, keys
 from support.engine_without_model import engine_without_model
 from support.fake_kv_cache import FakeKVCache
-from support.words_format import BYTES, FIRST_WORD, FORMATS, INST
+from support.words_format import BYTES, FIRST_WORD, FORMATS, INST, ChatFormat
 
+from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.errors import EngineFailed
+from mistral_chat.errors import EngineFailed, PromptFormatError
 from mistral_chat.generation import CancelToken, ContextShift, Delta, History, PromptTurn
 from mistral_chat.sampling import Sampling
 
@@ -33,6 +36,50 @@ def answer(engine: RollingEngine, cache: FakeKVCache, *turns: PromptTurn, tokens
     cache.script.extend([A] * tokens)
     text = examine(engine.reply(history(*turns), Sampling(), CancelToken())).completion.text
     return (*turns[:-1], PromptTurn(key=turns[-1].key, user=turns[-1].user, reply=text))
+
+
+class FailingFormat(ChatFormat):
+    """A template whose process is killed at one call."""
+
+    left = -1
+    """How many more calls succeed; never fails if negative."""
+
+    def encode(self, *arguments: Any, **named: Any) -> Encoding:
+        self.left -= 1
+        if self.left == -1:
+            raise PromptFormatError("The template takes longer than 5 seconds.")
+        return super().encode(*arguments, **named)
+
+
+@pytest.mark.parametrize("calls", range(1, 6))
+def test_a_template_that_fails_once_does_not_change_what_the_model_reads_later(calls: int) -> None:
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, FailingFormat)
+    turns = answer(engine, cache, turn("a"))
+    assert isinstance(engine._format, FailingFormat)
+    engine._format.left = calls
+    cache.script.extend([A] * 5)
+    with suppress(PromptFormatError):
+        list(engine.reply(history(*turns, turn("b", 30)), Sampling(), CancelToken()))
+    assert cache.tokens == engine.contents.tokens
+    engine._format.left = calls
+    with suppress(PromptFormatError):
+        engine.generate_detached(history(*turns, turn("c", 25)), Sampling(), CancelToken())
+    assert cache.tokens == engine.contents.tokens
+    engine._format.left = -1
+    cache.script.clear()
+    turns = answer(engine, cache, *turns, turn("d", 10))
+    assert cache.tokens == engine.contents.tokens
+    assert keys(engine.ledger) == ["a", "d"]
+
+
+def test_a_complete_reply_is_no_error_if_the_next_prompt_cannot_be_built() -> None:
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, FailingFormat)
+    assert isinstance(engine._format, FailingFormat)
+    engine._format.left = 2  # the prompt, and the ledger's record of the reply
+    assert answer(engine, cache, turn("a"))[-1].reply == "aaaaa"
+    assert engine._format.left < 0, "it did not fail"
 
 
 @pytest.mark.parametrize("shape", FORMATS)
