@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
@@ -133,8 +133,8 @@ class SnapshotFolder:
 
         A file that cannot be used for any reason is removed and counts as missing.
         """
-        self.flush()
         path = self._path(conversation)
+        self.flush()
         self._stopped.clear()
         try:
             snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER, self._note_reading), self._key())
@@ -162,7 +162,7 @@ class SnapshotFolder:
     def flush(self) -> None:
         """Wait until nothing is being written."""
         if self._pending is not None:
-            self._pending.result()
+            wait([self._pending])
 
     def close(self) -> None:
         """Finish writing, and accept no more."""
@@ -195,7 +195,7 @@ class SnapshotFolder:
         except OSError as error:
             log.warning("a snapshot could not be written: %s", error.strerror)
         finally:
-            part.unlink(missing_ok=True)
+            _discard(part)
             self._tell(None)
 
     def _put(self, snapshot: Snapshot, ticket: object, file: BinaryIO) -> None:

@@ -247,6 +247,18 @@ def test_only_the_last_waiting_snapshot_is_written(folder: SnapshotFolder, path:
     assert len(written) <= 2
 
 
+def test_a_failed_write_does_not_keep_others_from_being_opened(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("This is no folder.")
+    folder = SnapshotFolder(path, budget=10_000)
+    folder.save(snapshot())
+    assert folder.load("two", "weights") is None
+    path.unlink()
+    save(folder, snapshot())
+    assert folder.load("one", "weights") is not None
+    folder.close()
+
+
 def test_the_next_snapshot_removes_half_written_files(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot("one"))
     old, new = (path / f"{folder._path('one').name}.{letters}" for letters in ("12345678", "87654321"))
