@@ -134,6 +134,8 @@ class SnapshotFolder:
         A file that cannot be used for any reason is removed and counts as missing.
         """
         path = self._path(conversation)
+        if conversation not in self._wanted and not path.exists():
+            return None
         self.flush()
         self._stopped.clear()
         try:

@@ -259,6 +259,21 @@ def test_a_failed_write_does_not_keep_others_from_being_opened(path: Path) -> No
     folder.close()
 
 
+def test_what_has_no_snapshot_opens_while_another_is_written(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = threading.Event()
+    real = os.fsync
+
+    def slow(file: int) -> None:
+        assert opened.wait(PATIENCE)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    folder.save(snapshot())
+    assert folder.load("two", "weights") is None
+    opened.set()
+    assert folder.load("one", "weights") is not None
+
+
 def test_the_next_snapshot_removes_half_written_files(folder: SnapshotFolder, path: Path) -> None:
     save(folder, snapshot("one"))
     old, new = (path / f"{folder._path('one').name}.{letters}" for letters in ("12345678", "87654321"))
@@ -334,7 +349,7 @@ def test_listeners_are_notified_of_every_read_and_write(folder: SnapshotFolder) 
     assert heard[-1] is None
     heard.clear()
     assert folder.load("two", "weights") is None
-    assert heard == [None], "there is nothing to read, and nothing to show"
+    assert heard == [], "there is nothing to read, and nothing to show"
 
 
 def test_a_stopped_write_leaves_nothing_behind(folder: SnapshotFolder, path: Path) -> None:
