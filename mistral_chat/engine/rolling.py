@@ -25,7 +25,7 @@ from mistral_chat.engine.prompt_builder import DRAFT, PromptBuilder
 from mistral_chat.engine.prompt_lookup import PromptLookup
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder
 from mistral_chat.engine.window import ContextWindow, FittedTurns, truncate
-from mistral_chat.errors import EngineFailed, MessageTooLong, PromptFormatError
+from mistral_chat.errors import EngineError, EngineFailed, MessageTooLong, PromptFormatError
 from mistral_chat.generation import (
     CancelToken,
     Completion,
@@ -204,12 +204,15 @@ class RollingEngine:
 
     def discard_conversation(self, conversation: str) -> None:
         """Remove a deleted conversation; see `Engine.discard_conversation`."""
-        if self._snapshots is not None and conversation:
-            self._snapshots.forget(conversation)
         if conversation in {self._conversation, self._cached_conversation}:
             self._ledger.reset()
             self._prompts.sampled = {}
             self._conversation = self._cached_conversation = ""
+        if self._snapshots is not None and conversation:
+            try:
+                self._snapshots.forget(conversation)
+            except OSError as error:
+                raise EngineError(f"The snapshot of a deleted conversation could not be deleted: {error.strerror}.") from error
 
     def run_idle_tasks(self, cancel: CancelToken) -> None:
         """Recompute what passages have made stale, and save the snapshot; see `Engine.run_idle_tasks`."""

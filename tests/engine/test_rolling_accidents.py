@@ -16,7 +16,7 @@ from support.words_format import BYTES, FIRST_WORD, FORMATS, INST, ChatFormat
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.rolling import RollingEngine
 from mistral_chat.engine.snapshots import SnapshotFolder
-from mistral_chat.errors import EngineFailed, PromptFormatError
+from mistral_chat.errors import EngineError, EngineFailed, PromptFormatError
 from mistral_chat.generation import CancelToken, ContextShift, Delta, History, PromptTurn
 from mistral_chat.sampling import Sampling
 
@@ -260,4 +260,21 @@ def test_reopening_decodes_nothing_again(tmp_path: Path) -> None:
     assert list(engine.prefill(history(*turns), CancelToken())) == []
     assert cache.tokens_read == 0
     assert keys(engine.ledger) == ["a"]
+    engine.close()
+
+
+def test_a_deleted_conversation_leaves_the_context_even_if_its_file_cannot_be_deleted(tmp_path: Path) -> None:
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    answer(engine, cache, turn("a", 40))
+    engine.run_idle_tasks(CancelToken())
+    assert engine._snapshots is not None
+    engine._snapshots.flush()
+    (file,) = tmp_path.glob("*.kv")
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(EngineError, match="could not be deleted"):
+        engine.discard_conversation("one")
+    assert engine.ledger.used == cache.n_tokens == 0
+    file.rmdir()
     engine.close()
