@@ -156,7 +156,8 @@ class RollingEngine:
         """Answer the last turn and leave the cache as it was; see `Engine.generate_detached`."""
         self._open(history.conversation)
         self._discard_unfinished(history)
-        before, passages, changed = self.contents, self._ledger.passages, self._ledger.changed
+        ledger, owner = self._ledger, self._cached_conversation
+        before, pinned, passages, changed = ledger.contents, ledger.pinned, ledger.passages, ledger.changed
         try:
             fit = self._fit(history)
         except MessageTooLong:
@@ -166,18 +167,18 @@ class RollingEngine:
         reply = GeneratedReply(self._format, self._tokenizer, fit.kept, ())
         try:
             self._edit(fit, fit.encoding, decode_last=True)
-            if decoded := self._ledger.prefill_all(fit.encoding, cancel):
+            if decoded := ledger.prefill_all(fit.encoding, cancel):
                 room = self._prompts.window.size - len(fit.encoding.tokens) - 1
                 short = replace(sampling, max_tokens=max(1, min(sampling.max_tokens or room, room)))
                 for _ in self._generate(history.system, short, cancel, reply):
                     """Only the whole text is wanted."""
             self._prompts.sampled.pop(reply.turn.key, None)
-            self._ledger.passages = passages
-            self._ledger.apply(before)
-            self._ledger.prefill_all(before, CancelToken())
-            self._ledger.changed = changed
+            self._cached_conversation, ledger.pinned, ledger.passages = owner, pinned, passages
+            ledger.apply(before)
+            ledger.prefill_all(before, CancelToken())
+            ledger.changed = changed
         except Exception:
-            self._ledger.reset()
+            ledger.reset()
             raise
         return reply.text.strip() if decoded and reply.finish_reason != "cancelled" else ""
 

@@ -278,3 +278,19 @@ def test_a_deleted_conversation_leaves_the_context_even_if_its_file_cannot_be_de
     assert engine.ledger.used == cache.n_tokens == 0
     file.rmdir()
     engine.close()
+
+
+def test_a_title_for_another_conversation_leaves_the_context_to_its_own(tmp_path: Path) -> None:
+    """What is in the context is saved, and is deleted, with the conversation that it is from."""
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    pinned = PromptTurn(key="a", user="a" * 40, pinned=True)
+    answer(engine, cache, pinned)
+    before = engine.ledger
+    cache.script.extend([A] * 3)
+    other = History(conversation="two", turns=(turn("b"),))
+    assert engine.generate_detached(other, Sampling(), CancelToken()) == "aaa"
+    assert engine.ledger == before
+    engine.discard_conversation("one")
+    assert engine.ledger.used == 0
+    engine.close()
