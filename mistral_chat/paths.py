@@ -19,6 +19,9 @@ from mistral_chat.system import name_problem
 
 APPLICATION = "mistral-chat"
 
+RESTORE = "close mistral-chat, delete conversations.db-wal and conversations.db-shm if they exist, then replace conversations.db"
+"""How to restore a backup, which replaces the database. A log that a crash left would be written into it."""
+
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 

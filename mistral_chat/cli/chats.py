@@ -365,7 +365,8 @@ def import_(program: Program, /, files: tuple[Path, ...], *, dry_run: bool, as_j
 def backup(program: Program, /, file: Path, *, force: bool) -> None:
     """Copy the database to FILE, even while mistral-chat is running.
 
-    To restore the copy, close mistral-chat and replace the database with it; `mistral-chat paths` shows where it is.
+    To restore the copy, close mistral-chat, delete conversations.db-wal and conversations.db-shm if they exist, and replace
+    conversations.db with the copy. `mistral-chat paths` shows where they are.
     """
     with closing(program.open_store()) as store:
         store.backup(file, replace=force)

@@ -17,6 +17,7 @@ from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import utc_time
 from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
+from mistral_chat.paths import RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,8 +53,8 @@ def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
     except (sqlite3.Error, OSError, *_ANOTHER_SHAPE) as error:
         raise ImportFailed(f"{path} cannot be read ({error}). Nothing was imported.") from error
     raise NotConversations(
-        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, close "
-        "the program and replace its database (`mistral-chat paths` shows it)."
+        f"{path} is a database, but neither oterm's nor llm's. Nothing was imported. To restore a backup of mistral-chat, "
+        f"{RESTORE} with it. `mistral-chat paths` shows where they are."
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mistral_chat import system
 from mistral_chat.conversation import Usage
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
+from mistral_chat.paths import RESTORE
 from mistral_chat.sampling import Sampling
 from mistral_chat.store import index
 from mistral_chat.store.database import create, open_database
@@ -175,8 +176,8 @@ def _salvage(path: Path, now: str) -> _Saved:
         file = shlex.quote(str(path))
         raise StoreDamaged(
             f"SQLite cannot read any conversation from {path}. The file was not changed. Restore a backup, or try sqlite3 from "
-            f"sqlite.org (Debian's cannot do this): `sqlite3 {file} .recover | sqlite3 recovered.db`, and replace the file with "
-            "recovered.db."
+            f"sqlite.org (Debian's cannot do this): `sqlite3 {file} .recover | sqlite3 recovered.db`. To restore a backup or "
+            f"recovered.db, {RESTORE} with it."
         )
     return saved
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreMissing, StoreReadOnly
+from mistral_chat.paths import RESTORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def corruption_error(path: Path | None, finding: str) -> StoreDamaged:
     """The error for a damaged file: what was found, and how to recover the conversations."""
     return StoreDamaged(
         f"{path or 'The database'} is damaged ({finding}). Run `mistral-chat chats repair`, which keeps this file and "
-        "copies everything readable into a new one. Or restore a backup."
+        f"copies everything readable into a new one. Or restore a backup: {RESTORE} with it."
     )
 
 
@@ -45,7 +46,7 @@ def empty_file_error(path: Path) -> StoreDamaged:
     """The error for an empty file, which cannot be repaired."""
     return StoreDamaged(
         f"{path} is empty (0 bytes), so there is nothing to repair. Restore a backup, or delete the file to "
-        "start without conversations."
+        f"start without conversations. To restore a backup, {RESTORE} with it."
     )
 
 

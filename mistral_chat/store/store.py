@@ -377,8 +377,7 @@ class ConversationStore(ConversationQueries):
     def backup(self, target: Path, *, replace: bool = False) -> None:
         """Copy the database to `target`, readable by the owner only, complete or not at all.
 
-        It contains no deleted text, unless a purge is pending. To restore it, replace the database with it while mistral-chat is
-        not running.
+        It contains no deleted text, unless a purge is pending. `RESTORE` says how to restore it.
 
         Raises:
             StoreError: `target` exists and `replace` is not set, or it cannot be written.

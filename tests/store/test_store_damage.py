@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import sqlite3
 import stat
@@ -15,6 +16,7 @@ from support.stores import Clock, assert_index_is_true, chat, open_store, said
 from support.trust import environment
 
 from mistral_chat.errors import MistralChatError, StoreBusy, StoreDamaged, StoreError
+from mistral_chat.paths import RESTORE
 from mistral_chat.store import database as database_module
 from mistral_chat.store.database import open_database
 from mistral_chat.store.repair import repair
@@ -80,8 +82,9 @@ def test_damage_is_reported_at_startup_and_the_file_is_unchanged(database: Path,
     filled(database)
     hurt(database, kind)
     before = database.read_bytes()
-    with pytest.raises(StoreDamaged, match="nothing to repair. Restore a backup" if kind == "empty" else "chats repair"):
+    with pytest.raises(StoreDamaged, match="nothing to repair. Restore a backup" if kind == "empty" else "chats repair") as told:
         open_store(database)
+    assert RESTORE in str(told.value)
     assert database.read_bytes() == before
 
 
@@ -152,8 +155,9 @@ def test_repair_of_nothing_leaves_the_file_as_it_is(database: Path, kind: str) -
     filled(database)
     hurt(database, kind)
     before = database.read_bytes()
-    with pytest.raises(StoreDamaged, match="nothing to repair" if kind == "empty" else r"not changed.*\.recover"):
+    with pytest.raises(StoreDamaged, match="nothing to repair" if kind == "empty" else r"not changed.*\.recover") as told:
         repair(database, now=Clock())
+    assert RESTORE in str(told.value)
     assert database.read_bytes() == before
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 
@@ -310,6 +314,25 @@ def test_a_backup_to_the_database_itself_is_refused_and_destroys_nothing(
 def test_a_backup_may_have_the_longest_name(store: ConversationStore, tmp_path: Path) -> None:
     store.backup(tmp_path / ("b" * 250 + ".db"))
     assert [len(path.name) for path in tmp_path.iterdir() if path.is_file()] == [253]
+
+
+def test_a_backup_that_is_restored_as_told_is_whole_after_a_crash(database: Path, tmp_path: Path) -> None:
+    made = filled(database)
+    store = open_store(database)
+    store.backup(tmp_path / "backup.db")
+    for step in range(20):
+        chat(store, (f"later {step}", "lost " * 900))
+    crashed = tmp_path / "crashed"
+    shutil.copytree(database.parent, crashed)
+    store.close()
+    path = crashed / database.name
+    for name in re.findall(r"\S+-(?:wal|shm)\b", RESTORE):
+        (crashed / name).unlink()
+    (tmp_path / "backup.db").replace(path)
+    restored = open_store(path)
+    assert {each.conversation_id for each in restored.summaries(limit=-1)} == made.keys()
+    restored.database.integrity_check()
+    restored.close()
 
 
 def test_a_database_whose_purge_fails_can_be_backed_up(
