@@ -39,11 +39,11 @@ _UNFINISHED: Final = {"in_progress", "finished_partial_completion"}
 _LARGEST_TIME: Final = 253_370_764_799
 """The last second of the year 9998; some times of the next one do not exist in some zone."""
 
-_MARK: Final = re.compile("[ \t]*\ue200([^\ue200-\ue206]*)(?:\ue202([^\ue200\ue201]*))?\ue201")
+_MARK: Final = re.compile("(?<![ \t])[ \t]*\ue200([^\ue200-\ue206]*)(?:\ue202([^\ue200\ue201]*))?\ue201")
 """A citation in a reply: its kind, a separator and its parameters, between private-use characters."""
-_OLD_MARK: Final = re.compile(r"[ \t]*(?:【\d+(?::\d+)?†[^】\n]*】|:contentReference\[oaicite:\d+\]\{index=\d+\})")
+_OLD_MARK: Final = re.compile(r"(?<![ \t])[ \t]*(?:【\d+(?::\d+)?†[^【】\n]*】|:contentReference\[oaicite:\d+\]\{index=\d+\})")
 """A citation as in older replies."""
-_MARK_CUT: Final = re.compile("[ \t]*\ue200[^\ue201\n]*$|[\ue200-\ue206]", re.MULTILINE)
+_MARK_CUT: Final = re.compile("(?<![ \t])[ \t]*\ue200[^\ue201\n]*$|[\ue200-\ue206]", re.MULTILINE)
 """The rest of a citation in a reply that was cut within it."""
 
 

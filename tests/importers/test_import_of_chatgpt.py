@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -255,6 +256,13 @@ def test_citations_are_resolved_or_removed(tmp_path: Path, text: str, references
     reply = node("a", None, [], "assistant", text, metadata={"content_references": references})
     (tree,) = read(tmp_path, [exchange(node("q", None, [], "user", "News?"), reply)])
     assert said(tree) == [("News?", expected or "See ([BBC](https://bbc.com)).")]
+
+
+@pytest.mark.parametrize("text", [" " * 100_000, "\ue200" + "\t" * 100_000, "【1†" * 50_000], ids=["spaces", "tabs", "marks"])
+def test_a_reply_of_spaces_or_broken_citations_is_read_at_once(tmp_path: Path, text: str) -> None:
+    began = time.process_time()
+    read(tmp_path, [exchange(node("q", None, [], "user", "News?"), node("a", None, [], "assistant", f"a{text}b"))])
+    assert time.process_time() - began < 5
 
 
 def test_missing_times_and_models_are_filled_in(tmp_path: Path) -> None:
