@@ -53,6 +53,8 @@ class ImportResult:
     """The ids of conversations that were skipped because the store has them unchanged."""
     missing_collections: set[str] = field(default_factory=set)
     """The names of collections attached to them that the store does not have."""
+    planned: dict[str, ExportedConversation] = field(default_factory=dict)
+    """The conversations that a dry run would have added, by id."""
 
     def extend(self, other: ImportResult) -> None:
         """Add the counts of `other`."""
@@ -102,17 +104,24 @@ def add(
     """
     tree = _with_collections_of(connection, _normalised(tree), result)
     conversation_id = tree.key
-    existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
-    if existing is not None and _without_ids(read(connection, existing["row"])) != _without_ids(tree):
+    existing = _existing(connection, conversation_id, result)
+    if existing is not None and _without_ids(existing) != _without_ids(tree):
         conversation_id = _usable_id(repr(replace(tree, draft="", recall=None)))
-        existing = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+        existing = _existing(connection, conversation_id, result)
     if existing is not None:
         result.already_here.append(conversation_id)
         return
     result.conversations.append(conversation_id)
     result.turns += len(tree.turns)
-    if not dry_run:
+    if dry_run:
+        result.planned[conversation_id] = tree
+    else:
         _insert(connection, conversation_id, tree, new_id)
+
+
+def _existing(connection: Connection, conversation_id: str, result: ImportResult) -> ExportedConversation | None:
+    row = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
+    return result.planned.get(conversation_id) if row is None else read(connection, row["row"])
 
 
 def _with_collections_of(connection: Connection, tree: ExportedConversation, result: ImportResult) -> ExportedConversation:

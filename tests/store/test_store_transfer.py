@@ -138,6 +138,21 @@ def test_a_dry_run_reports_and_changes_nothing(store: ConversationStore, exporte
     assert store.import_conversations(trees, dry_run=True).already_here == [exported[0]]
 
 
+def test_a_dry_run_promises_what_the_import_adds(store: ConversationStore, exported: tuple[str, str]) -> None:
+    """A folder of exports has the same conversations again, unchanged or continued."""
+    said(store, exported[0], "three", "3", store.turns(exported[0])[-1].turn_id)
+    trees = [*conversations_in(json.loads(exported[1]), "x"), *store.export_conversations()] * 2
+    empty = open_store(None)
+    promised = empty.import_conversations(trees, dry_run=True)
+    added = empty.import_conversations(trees)
+    assert (promised.conversations, promised.turns, promised.already_here) == (
+        added.conversations,
+        added.turns,
+        added.already_here,
+    )
+    assert len(added.conversations) == 2
+
+
 def test_a_continued_conversation_is_imported_once_as_a_copy(store: ConversationStore, exported: tuple[str, str]) -> None:
     conversation, text = exported
     said(store, conversation, "three", "3", store.turns(conversation)[-1].turn_id)
