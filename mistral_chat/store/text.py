@@ -56,7 +56,7 @@ def first_line(message: str) -> str:
 
 def tag_name(text: str) -> str:
     """A tag as stored: one line in lower case of at most 40 characters, without commas; may be empty."""
-    return stored_line(text.replace(",", " "), 40).lower()
+    return stored_line(text.replace(",", " ").lower(), 40)
 
 
 def _visible(character: str) -> str:

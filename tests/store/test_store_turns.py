@@ -238,6 +238,16 @@ def test_tags_are_short_lower_case_lines(store: ConversationStore) -> None:
     assert store.tags() == {"a b c": 1}
 
 
+def test_a_tag_that_gets_longer_in_lower_case_can_be_removed_again(store: ConversationStore) -> None:
+    conversation = store.create()
+    store.tag(conversation, "İ" * 30)
+    (tag,) = store.tags()
+    assert len(tag) <= 40
+    assert [each.conversation_id for each in store.summaries(tag=tag)] == [conversation]
+    store.untag(conversation, tag)
+    assert store.tags() == {}
+
+
 def test_the_list_can_be_filtered_by_title_without_case_and_accents(store: ConversationStore) -> None:
     cafe = store.create(title="Café in Zürich")
     store.create(title="Tea")
