@@ -168,7 +168,7 @@ def fork(connection: Connection, turn: Row, new_id: Callable[[], str], now: date
     path = tuple(
         replace(each, turn=replace(each.turn, finish_reason="cancelled")) if each.key in writing else each for each in whole.path
     )
-    title = whole.title if not whole.title or whole.title.startswith("Fork: ") else f"Fork: {whole.title}"
+    title = whole.title if not whole.title or whole.title.startswith("Fork: ") else stored_line(f"Fork: {whole.title}")
     copy = replace(whole, title=title, pinned=False, archived=False, tags=(), draft="", turns=path)
     conversation_id = new_id()
     turns.touch(connection, _insert(connection, conversation_id, copy, new_id), to_timestamp(now))

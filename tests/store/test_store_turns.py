@@ -113,6 +113,9 @@ def test_a_fork_is_a_conversation_of_its_own(store: ConversationStore) -> None:
     assert [(turn.turn.pinned, turn.turn.excluded) for turn in store.turns(fork)] == [(True, False), (False, True)]
     assert store.conversation(fork).summary.title == "Fork: Numbers", "the list shows two of one name"
     assert store.conversation(store.fork(store.turns(fork)[-1].turn_id)).summary.title == "Fork: Numbers"
+    store.rename(conversation, "x" * 199, by="person")
+    longest = store.export_conversation(store.fork(second))
+    assert store.import_conversations([longest]).conversations == [], "its title is longer than an import keeps"
     assert not {turn.turn_id for turn in store.turns(fork)} & {first, second, third}
     store.delete(conversation)
     assert replies(store, fork) == ["1", "2"]
