@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from mistral_chat.conversation import Passage
 from mistral_chat.documents.kinds import kind_of
 from mistral_chat.documents.passages import cut, estimate_tokens
-from mistral_chat.errors import DocumentUnreadable
+from mistral_chat.errors import DocumentNotFound, DocumentUnreadable
 from mistral_chat.session.relevance import Vectors, choose
 from mistral_chat.store.documents import collection_name
 from mistral_chat.store.retrieval import search_passages
@@ -133,6 +134,7 @@ class DocumentSearch:
         ranked = self._relevance.rank(question, by_words, vectors, population=population)
         ranked = ranked[: 4 * (most or _MOST_FITTING)]
         found |= self._store.documents.passages_of(*(key for key, _ in ranked if key not in found))
+        ranked = [(key, score) for key, score in ranked if key in found]  # another window may have removed some
         sizes = {key: found[key].tokens for key, _ in ranked}
         scores = dict(ranked)
         return [FoundPassage(found[key], scores[key]) for key in choose(ranked, sizes, budget=budget, most=most)]
@@ -323,21 +325,23 @@ class DocumentIndexer:
         for each in progress:
             if each.done >= each.passages:
                 continue
-            texts = [passage.text for passage in documents.passages(each.document_id)[each.done :]]
-            first, waiting = each.done, b""
-            for start in range(0, len(texts), _BATCH):
-                vectors = embedder.embed_passages(texts[start : start + _BATCH])
-                waiting += vectors.tobytes()
-                end = each.done + start + len(vectors)
-                # SQLite writes all of a document's vectors again with each addition.
-                if end - first >= max(_BATCH, first // _KEPT_SHARE) or end == each.done + len(texts):
-                    if not documents.add_vectors(
-                        each.document_id, embedder.key, waiting, first=first, dimensions=embedder.dimensions
-                    ):
-                        break
-                    first, waiting = end, b""
-                done += len(vectors)
-                yield done, total
+            with suppress(DocumentNotFound):  # another window removed it
+                texts = [passage.text for passage in documents.passages(each.document_id)]
+                first, waiting = each.done, b""
+                for start in range(first, len(texts), _BATCH):
+                    vectors = embedder.embed_passages(texts[start : start + _BATCH])
+                    waiting += vectors.tobytes()
+                    end = start + len(vectors)
+                    # SQLite writes all of a document's vectors again with each addition.
+                    if end - first >= max(_BATCH, first // _KEPT_SHARE) or end == len(texts):
+                        if not documents.add_vectors(
+                            each.document_id, embedder.key, waiting, texts[first:end], first=first, dimensions=embedder.dimensions
+                        ):
+                            yield done, total  # the next call embeds what changed
+                            break
+                        first, waiting = end, b""
+                    done += len(vectors)
+                    yield done, total
 
 
 def place_of(path: Path) -> Path:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.documents.passages import estimate_tokens
 from mistral_chat.documents.reader import DocumentReader
-from mistral_chat.errors import DocumentNotFound, InvalidText, MistralChatError
+from mistral_chat.errors import InvalidText, MistralChatError
 from mistral_chat.message_form import split_message
 from mistral_chat.session.documents import BUDGET as DOCUMENTS_BUDGET
 from mistral_chat.session.documents import DocumentIndexer, DocumentSearch, asks_for_the_whole
@@ -157,11 +156,11 @@ class Retriever:
         """Those of some passages that are in the documents searched now, as far as they fit."""
         kept: list[Passage] = []
         for store, names in ((request.store, request.files), (self.documents, request.collections)):
+            stored = store.documents.passages_of(*(each.key for each in passages))
             for each in passages:
-                with suppress(DocumentNotFound):
-                    if each.tokens <= budget and store.documents.passages_of(each.key)[each.key].collection in names:
-                        kept.append(each)
-                        budget -= each.tokens
+                if each.tokens <= budget and each.key in stored and stored[each.key].collection in names:
+                    kept.append(each)
+                    budget -= each.tokens
         return kept
 
     def _passage_count(self, request: RetrievalRequest) -> int:

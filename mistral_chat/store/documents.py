@@ -114,7 +114,7 @@ _IN_USE: Final = """
 class DocumentStore:
     """The documents in the store's database.
 
-    Calls that name a collection, a document or a passage raise `DocumentNotFound` when there is none.
+    Calls that name a collection or a document raise `DocumentNotFound` when there is none.
     """
 
     def __init__(self, database: Database, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
@@ -320,15 +320,14 @@ class DocumentStore:
             return [stored_passage(each) for each in rows]
 
     def passages_of(self, *keys: str) -> dict[str, StoredPassage]:
-        """The passages with these `StoredPassage.key`s, by key."""
+        """The passages with these `StoredPassage.key`s, by key, without those that do not exist."""
         query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
         found = {}
         with self.database.read() as connection:
             for key in keys:
                 row = connection.execute(query, key.rpartition("/")[::2]).fetchone()
-                if row is None:
-                    raise DocumentNotFound(f"Passage {key} does not exist. Its document may have changed or been deleted.")
-                found[key] = stored_passage(row)
+                if row is not None:
+                    found[key] = stored_passage(row)
         return found
 
     def passage_count(self, collections: Sequence[str] | None = None) -> int:
@@ -364,11 +363,13 @@ class DocumentStore:
             )
             return [VectorProgress(row["id"], row["passages"], row["done"]) for row in found]
 
-    def add_vectors(self, document_id: str, model: str, vectors: bytes, *, first: int, dimensions: int) -> bool:
-        """Append vectors, 16-bit floats one after another; returns whether they were added.
+    def add_vectors(
+        self, document_id: str, model: str, vectors: bytes, texts: Sequence[str], *, first: int, dimensions: int
+    ) -> bool:
+        """Append vectors, 16-bit floats one after another, of `texts`; returns whether they were added.
 
-        They belong to the passages of a document from the ordinal `first` on. They are not added if `first` is not the number
-        of existing vectors: another program was faster, or the document changed.
+        They belong to the passages of a document from the ordinal `first` on. They are not added if these have other texts by
+        now, or if `first` is not the number of existing vectors: another program was faster.
         """
         with self.database.write() as connection:
             row = _document_row(connection, document_id)["row"]
@@ -376,7 +377,9 @@ class DocumentStore:
                 "SELECT length(vectors) / (2 * dimensions) AS count FROM document_vectors WHERE document = ? AND model = ?",
                 (row, model),
             ).fetchone()
-            if first != (0 if found is None else found["count"]):
+            query = "SELECT text FROM passages WHERE document = ? AND ordinal >= ? ORDER BY ordinal LIMIT ?"
+            stored = [text for (text,) in connection.execute(query, (row, first, len(texts)))]
+            if first != (0 if found is None else found["count"]) or stored != list(texts):
                 return False
             connection.execute(
                 "INSERT INTO document_vectors (document, model, dimensions, vectors) VALUES (?, ?, ?, ?) "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -29,10 +29,11 @@ from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import DocumentNotFound, EngineFailed, InvalidText, StoreError
 from mistral_chat.session.attachments import Attachment, read_document
-from mistral_chat.session.documents import DocumentIndexer, FileIndexed, asks_for_the_whole
+from mistral_chat.session.documents import DocumentIndexer, DocumentSearch, FileIndexed, asks_for_the_whole
 from mistral_chat.session.events import PassagesGiven
 from mistral_chat.session.headless import open_headless
 from mistral_chat.session.overrides import Overrides
+from mistral_chat.session.relevance import Relevance
 from mistral_chat.session.reply import NewMessage
 from mistral_chat.session.retriever import LEAST_RECALL, Retriever
 from mistral_chat.store.database import open_database
@@ -502,3 +503,81 @@ def test_the_vectors_of_a_long_document_are_saved_in_growing_steps(store: Conver
     (progress,) = documents.vector_progress("length")
     assert progress.done == 1000
     assert connection.total_changes - before < 30
+
+
+class InterruptedEmbedder(LengthEmbedder):
+    """Another window does something once, while vectors are made."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        self.others = [other]
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        if self.others:
+            self.others.pop()()
+        return super().embed_passages(texts)
+
+
+def add_lines(store: ConversationStore, path: str, *texts: str) -> str:
+    documents = store.documents
+    document = documents.add_document(documents.create_collection("home"), path, kind="text", size=1, mtime=1)
+    lines = [DocumentPassage(text=text, headings=(), page=None, first_line=1, last_line=1, tokens=1) for text in texts]
+    documents.set_passages(document, lines, file_hash="")
+    return document
+
+
+@pytest.mark.parametrize("texts", [["new"], ["changed"] * 40])
+def test_a_document_that_changes_while_its_vectors_are_made_gets_those_of_its_new_text(
+    store: ConversationStore, texts: list[str]
+) -> None:
+    document = add_lines(store, "/notes.txt", *(["long ago"] * 20))
+    embedder = InterruptedEmbedder(lambda: add_lines(store, "/notes.txt", *texts))
+    with closing(Retriever(store.new_connection(), lambda: embedder)) as retriever:
+        retriever.index_documents(["home"], store)
+        expected = embedder.embed_passages(texts).tobytes()
+        assert dict(store.documents.vectors("length")) == {document: expected}
+
+
+def test_a_document_that_becomes_unreadable_while_its_vectors_are_made_keeps_none(store: ConversationStore) -> None:
+    document = add_lines(store, "/notes.txt", *(["long ago"] * 20))
+    embedder = InterruptedEmbedder(lambda: store.documents.set_failed(document, "it is encrypted"))
+    list(DocumentIndexer(store, DocumentReader(), embedder=embedder).add_vectors())
+    assert list(store.documents.vectors("length")) == []
+
+
+def test_a_document_that_is_removed_while_its_vectors_are_made_stops_no_other(store: ConversationStore) -> None:
+    gone, kept = (add_lines(store, f"/{name}.txt", *(["text"] * 20)) for name in ("gone", "kept"))
+    embedder = InterruptedEmbedder(lambda: store.documents.delete_documents(gone))
+    list(DocumentIndexer(store, DocumentReader(), embedder=embedder).add_vectors())
+    assert [(each.document_id, each.done) for each in store.documents.vector_progress("length")] == [(kept, 20)]
+
+
+class NearEmbedder(LengthEmbedder):
+    """Finds every passage near every question, and nothing else."""
+
+    dimensions = 4
+
+    def embed_query(self, text: str) -> NDArray[np.float16]:
+        return self.embed_passages([text])[0]
+
+    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        return np.array([[0, 0, 0, 1]] * len(texts), np.float16)
+
+    def embed_kept(self, texts: Sequence[str]) -> NDArray[np.float16]:
+        return np.array([np.eye(4)[place % 3] for place in range(len(texts))], np.float16)
+
+
+def test_passages_that_another_window_removes_during_a_search_are_left_out(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = (add_lines(store, f"/{name}.txt", "Whales sing.") for name in ("gone", "kept"))
+    list(DocumentIndexer(store, DocumentReader(), embedder=NearEmbedder()).add_vectors())
+    rank = Relevance.rank
+
+    def interrupted(*arguments: Any, **more: Any) -> list[tuple[str, float]]:
+        ranked = rank(*arguments, **more)
+        store.documents.delete_documents(gone)
+        return ranked
+
+    monkeypatch.setattr(Relevance, "rank", interrupted)
+    found = DocumentSearch(store, Relevance(NearEmbedder())).find("What about giraffes and lions?")
+    assert [each.passage.document_id for each in found] == [kept]

@@ -57,7 +57,7 @@ def index_document(store: ConversationStore, place: int) -> None:
     document = documents.add_document("notes", f"/{place % 7}.txt", kind="text", size=1, mtime=place)
     documents.set_passages(document, pieces, file_hash="0")
     tell("indexed", document)
-    documents.add_vectors(document, "small", b"12345678", first=0, dimensions=1)
+    documents.add_vectors(document, "small", b"12345678", texts, first=0, dimensions=1)
     if place % 3 == 0:
         doomed = documents.add_document("notes", "/doomed.txt", kind="text", size=1, mtime=place)
         documents.set_passages(doomed, pieces, file_hash="0")
