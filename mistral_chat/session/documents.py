@@ -272,7 +272,8 @@ class DocumentIndexer:
         """Index files; with the added `folders`, remove files that no longer exist although one of their folders does."""
         for done, (path, known) in enumerate(files, 1):
             if known is not None and folders is not None and _is_gone(path, folders):
-                self._store.documents.delete_documents(known.document_id, forget=self._forget)
+                with suppress(DocumentNotFound):  # another window was faster
+                    self._store.documents.delete_documents(known.document_id, forget=self._forget)
                 yield FileIndexed(path=str(path), status="removed", message="the file was deleted", done=done, total=len(files))
                 continue
             status, passages, message = self._index_file(collection, path, known)
@@ -293,17 +294,23 @@ class DocumentIndexer:
             return "unchanged", known.passages, known.note
         kind = kind_of(path) or "text"
         document_id = documents.add_document(collection, str(path), kind=kind, size=facts.st_size, mtime=facts.st_mtime_ns)
+        with suppress(DocumentNotFound):  # another window removed it
+            return self._read_file(path, document_id)
+        return "removed", 0, "it was removed from the index while it was read"
+
+    def _read_file(self, path: Path, document_id: str) -> tuple[Status, int, str]:
+        """Store the passages of a file, or why it has none; returns what `_index_file` does."""
+        documents = self._store.documents
         try:
             blocks = self._reader.read_all(path)
+            empty = [block.page for block in blocks if not block.text]
             passages = list(cut((block for block in blocks if block.text), self._count))
+            if not passages:
+                problem = "its pages contain no text; scanned pages are not supported" if empty else "it contains no text"
+                raise DocumentUnreadable(problem)  # noqa: TRY301 - handled below
             file_hash = _hash(path)
         except (DocumentUnreadable, OSError) as error:
             problem = error.problem if isinstance(error, DocumentUnreadable) else error.strerror or "it cannot be read"
-            documents.set_failed(document_id, problem)
-            return "failed", 0, problem
-        empty = [block.page for block in blocks if not block.text]
-        if not passages:
-            problem = "it contains no text" if not empty else "its pages contain no text; scanned pages are not supported"
             documents.set_failed(document_id, problem)
             return "failed", 0, problem
         note = _note(empty)

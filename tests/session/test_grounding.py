@@ -551,13 +551,28 @@ def test_a_document_that_is_removed_while_its_vectors_are_made_stops_no_other(st
     assert [(each.document_id, each.done) for each in store.documents.vector_progress("length")] == [(kept, 20)]
 
 
+def test_a_document_that_is_removed_while_it_is_read_stops_no_other(store: ConversationStore, tmp_path: Path) -> None:
+    for name in ("gone", "kept"):
+        (tmp_path / f"{name}.md").write_text(f"About {name}.\n")
+
+    def count(text: str) -> int:
+        if "gone" in text:
+            store.documents.delete_documents(*(each.document_id for each in store.documents.documents()))
+        return len(text)
+
+    with DocumentReader() as reader:
+        done = list(DocumentIndexer(store, reader, count=count).add([tmp_path / "gone.md", tmp_path / "kept.md"], "home"))
+    assert [(each.status, each.passages) for each in done] == [("removed", 0), ("indexed", 1)]
+    assert [Path(each.path).name for each in store.documents.documents()] == ["kept.md"]
+
+
 class NearEmbedder(LengthEmbedder):
     """Finds every passage near every question, and nothing else."""
 
     dimensions = 4
 
     def embed_query(self, text: str) -> NDArray[np.float16]:
-        return self.embed_passages([text])[0]
+        return self.embed_passages([text]).flatten()
 
     def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float16]:
         return np.array([[0, 0, 0, 1]] * len(texts), np.float16)
