@@ -42,8 +42,8 @@ def read_import_files(paths: Iterable[Path]) -> list[ImportSource]:
     """Read the conversations in files and folders, by their content and not by their names.
 
     These are known: exports of mistral-chat (JSON and Markdown), ChatGPT's ``conversations.json``, and the databases of oterm
-    and llm; each also compressed by gzip, and all but the databases in a ZIP archive. In a folder and its subfolders, all files
-    with their suffixes are read. Those without conversations are listed.
+    and llm; the texts also compressed by gzip or in a ZIP archive. In a folder and its subfolders, all files with their suffixes
+    are read. Those without conversations are listed.
 
     Raises:
         ImportFailed: a file is missing, damaged or of an unknown kind, or a folder or archive holds no conversations.
@@ -110,6 +110,8 @@ def _read_file(content: BinaryIO, path: Path, source: ImportSource) -> None:
                     text = _read_all(unpacked, source.name)
             except (OSError, EOFError, zlib.error) as error:
                 raise ImportFailed(f"{source.name} cannot be unpacked ({error}). Nothing was imported.") from error
+            if text.startswith(SQLITE_HEADER):
+                raise ImportFailed(f"{source.name} is a compressed database. Unpack it first. Nothing was imported.")
             _read_content(text, source)
         else:
             _read_content(content.read(), source)

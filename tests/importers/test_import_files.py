@@ -241,6 +241,11 @@ def test_an_export_packed_by_gzip_is_read_and_a_damaged_one_refused(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-12])
     with pytest.raises(ImportFailed, match=r"conversations\.json\.gz cannot be unpacked"):
         read_import_files([path])
+    with contextlib.closing(sqlite3.connect(tmp_path / "logs.db")) as database:
+        database.execute("CREATE TABLE logs (model, prompt, system, response)")
+    path.write_bytes(gzip.compress((tmp_path / "logs.db").read_bytes()))
+    with pytest.raises(ImportFailed, match=r"conversations\.json\.gz is a compressed database\. Unpack it first"):
+        read_import_files([path])
 
 
 def test_everything_in_nested_folders_is_found(tmp_path: Path) -> None:
