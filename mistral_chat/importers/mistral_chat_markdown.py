@@ -29,7 +29,7 @@ def read_markdown(text: str, source: str, *, now: datetime) -> ExportedConversat
     if text.startswith("---\r\n"):  # an editor on Windows saved it
         text = text.replace("\r\n", "\n")
     front = _FRONT.match(text)
-    fields = {} if front is None else dict(_front(front.group(1)))
+    fields = {} if front is None else {name: value for name, value in _front(front.group(1)) if value is not None}
     if front is None or "mistral-chat" not in fields:
         raise import_error(source, "line 1", "neither JSON nor the front matter of a Markdown export")
     created = _time(fields, "created", source, now)

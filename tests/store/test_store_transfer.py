@@ -360,6 +360,9 @@ def test_markdown_with_the_line_ends_of_windows_is_read(store: ConversationStore
 def test_retyped_front_matter_is_read() -> None:
     tree = read_markdown("---\nmistral-chat: 1\ntitle: My own title\n---\n", "x.md", now=NOW)
     assert (tree.title, tree.turns, tree.created) == ("My own title", (), NOW)
+    nulls = "".join(f"{name}: null\n" for name in ("id", "title", "system", "model", "tags", "created", "updated"))
+    without = read_markdown(f"---\nmistral-chat: 1\n{nulls}---\n", "x.md", now=NOW)
+    assert (without.title, without.system, without.model, without.tags, without.created) == ("", "", "", (), NOW)
 
 
 def test_lines_that_look_like_markers_are_only_text(store: ConversationStore) -> None:
