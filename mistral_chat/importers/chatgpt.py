@@ -22,7 +22,7 @@ from mistral_chat.conversation import FinishReason, Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import JSONReader, utc_time
-from mistral_chat.importers.report import BROKEN, FILES, HIDDEN, THOUGHTS, TOOLS, UNKNOWN
+from mistral_chat.importers.report import BROKEN, FILES, HIDDEN, REASONING, TOOLS, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -278,7 +278,7 @@ def _unseen(kind: str, metadata: Mapping[str, Any]) -> str | None:
     if kind in _CONTEXT:
         return "custom instructions"
     if kind in _THOUGHTS:
-        return THOUGHTS
+        return REASONING
     return HIDDEN if metadata.get("is_visually_hidden_from_conversation") else None
 
 

@@ -16,7 +16,7 @@ from mistral_chat.conversation import Turn
 from mistral_chat.errors import ImportFailed
 from mistral_chat.export.exported_conversation import ExportedConversation, TreeTurn, derived_key
 from mistral_chat.importers.json_reader import utc_time
-from mistral_chat.importers.report import BROKEN, FILES, THOUGHTS, TOOLS, UNKNOWN, NotConversations
+from mistral_chat.importers.report import BROKEN, FILES, REASONING, TOOLS, UNKNOWN, NotConversations
 from mistral_chat.paths import RESTORE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SQLITE_HEADER = b"SQLite format 3\x00"
 _ANOTHER_SHAPE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a row or a payload of another shape raises."""
 
-_PART_KINDS = {"reasoning": THOUGHTS, "tool_call": TOOLS, "tool_result": TOOLS, "attachment": FILES}
+_PART_KINDS = {"reasoning": REASONING, "tool_call": TOOLS, "tool_result": TOOLS, "attachment": FILES}
 
 
 def import_oterm_or_llm(path: Path, source: ImportSource) -> None:
@@ -237,7 +237,7 @@ class _LlmResponses:
         files = self._attachments(row["id"])
         texts = [*files, *self._fragments("prompt_fragments", row["id"]), *([str(row["prompt"])] if row["prompt"] else [])]
         if "reasoning" in row.keys() and row["reasoning"]:  # noqa: SIM118 - a row is no dictionary
-            self._source.leave_out(THOUGHTS)
+            self._source.leave_out(REASONING)
         for table in ("tool_calls", "tool_results"):
             if table in self._tables:
                 query = f"SELECT count(*) FROM {table} WHERE response_id = ?"  # noqa: S608 - a constant

@@ -19,7 +19,7 @@ BROKEN: Final = "damaged conversations"
 UNKNOWN: Final = "content of unknown kinds"
 FILES: Final = "pictures, recordings and other files"
 TOOLS: Final = "tool calls and their results"
-THOUGHTS: Final = "thoughts"
+REASONING: Final = "reasoning"
 HIDDEN: Final = "hidden messages"
 
 
@@ -32,7 +32,7 @@ class LeftOut:
     """Something that was not imported."""
 
     what: str
-    """A plural, such as ``tool calls``."""
+    """Its kind, such as ``hidden messages``."""
     count: int = 0
     details: list[str] = field(default_factory=list)
     """Locations and reasons, at most 20; untrusted text."""

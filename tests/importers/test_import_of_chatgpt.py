@@ -133,7 +133,7 @@ def test_code_is_kept_and_hidden_messages_are_counted(tmp_path: Path) -> None:
     assert left_out(source) == {
         "custom instructions": 1,
         "hidden messages": 1,
-        "thoughts": 2,
+        "reasoning": 2,
         "tool calls and their results": 2,
         "conversations without text": 1,
     }

@@ -146,7 +146,7 @@ def test_threads_of_llm_are_imported(tmp_path: Path) -> None:
     (tree,) = read(path).conversations
     assert said(tree) == [("Read a long article!", "Done."), ("And?", "A bird.")]
     assert tree.system == "Be brief."
-    assert left_out(read(path)) == {"thoughts": 1}
+    assert left_out(read(path)) == {"reasoning": 1}
 
 
 def test_files_sent_by_llm_are_part_of_the_message(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_files_sent_by_llm_are_part_of_the_message(tmp_path: Path) -> None:
     assert left_out(source) == {
         "pictures, recordings and other files": 2,
         "tool calls and their results": 1,
-        "thoughts": 1,
+        "reasoning": 1,
         "conversations without text": 1,
     }
 
