@@ -170,19 +170,8 @@ class ChatView:
 
     async def show_turns(self) -> None:
         """Show the session's turns from their end, with the reply that is being generated."""
-        session, transcript = self._screen.session, self._screen.transcript
-        growing, turns = session.growing, list(session.turns)
-        if growing is not None and turns and turns[-1].turn_id == growing.turn_id:
-            await transcript.show(turns[:-1], complete=session.conversation.complete)
-            growing = session.growing  # it has grown or ended in the meantime, or the next one has begun
-            if session is not self._screen.session:
-                pass
-            elif growing is not None and growing.turn_id == turns[-1].turn_id:
-                await transcript.begin(growing)
-            else:
-                await self.show_turns()
-        else:
-            await transcript.show(turns, complete=session.conversation.complete)
+        session = self._screen.session
+        await self._screen.transcript.show(session.turns, complete=session.conversation.complete, growing=session.growing)
         if self._screen.host.loaded is not None:
             # What the model did for the conversation shown before is not the state now.
             status, current = self._screen.status, self._screen.session.current

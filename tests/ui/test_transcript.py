@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
 
 from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered
+
+from mistral_chat.ui.widgets.turn import TurnView
 
 if TYPE_CHECKING:
     from textual.strip import Strip
 
+    from mistral_chat.conversation import TranscriptTurn
     from mistral_chat.ui.widgets.transcript import Transcript
+
+_Showing = Callable[["Transcript", list["TranscriptTurn"]], Awaitable[None]]
 
 
 async def test_the_scroll_bar_follows_when_the_transcript_shrinks() -> None:
@@ -62,6 +72,61 @@ async def test_a_growing_reply_is_followed_again_after_reading_the_first_message
         await until(pilot, lambda: "and more" in screen_text(harness), "what is written from now on is shown")
         harness.gate.set()
         await until_answered(pilot, harness)
+
+
+def show_all(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.show(turns, complete=True)
+
+
+def show_few(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.show(turns[:3], complete=True)
+
+
+def begin(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.begin(replace(turns[0], turn_id=f"begun {len(transcript.turns)}"))
+
+
+def go_to_the_first(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.go_to(turns[0].turn_id)
+
+
+def go_to_a_late_one(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.go_to(turns[-5].turn_id)
+
+
+def go_to_the_end(transcript: Transcript, _turns: list[TranscriptTurn]) -> Awaitable[None]:
+    return transcript.action_newest()
+
+
+_SHOWING: Final[tuple[_Showing, ...]] = (show_all, show_few, begin, go_to_the_first, go_to_a_late_one, go_to_the_end)
+
+
+async def test_whatever_is_shown_while_something_else_is_being_shown_ends_in_order() -> None:
+    harness = AppHarness()
+    harness.start_with(*((f"Question {number}", "An answer of some length. " * 9) for number in range(60)))
+    async with run_loaded(harness) as pilot:
+        transcript, turns = harness.chat.transcript, list(harness.chat.turns)
+
+        async def a_little_later(showing: _Showing, steps: int) -> None:
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await showing(transcript, turns)
+
+        for order in (*product(_SHOWING, repeat=2), *(Random(n).choices(_SHOWING, k=6) for n in range(6))):
+            names = [showing.__name__ for showing in order]
+            await asyncio.gather(*(a_little_later(showing, number * 7) for number, showing in enumerate(order)))
+            assert in_order(transcript), names
+            await until(pilot, lambda: not transcript._settling, f"turns near the visible part are mounted after {names}")
+            await pilot.pause()
+            assert in_order(transcript), names
+
+
+def in_order(transcript: Transcript) -> bool:
+    """Whether neighbouring turns are mounted, each once, and nothing else."""
+    mounted = [view.shown.turn_id for view in transcript.query_children(TurnView) if not view._pruning]
+    wanted = [turn.turn_id for turn in transcript.turns]
+    place = wanted.index(mounted[0])
+    return wanted[place : place + len(mounted)] == mounted
 
 
 def shrunk(transcript: Transcript, room: int) -> bool:

@@ -154,7 +154,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         """Select a turn and scroll it into view."""
         self._selected = turn_id
         self._mark_views()
-        view = next((view for view in self.views if view.shown.turn_id == turn_id), None)
+        view = self._view_of(turn_id)
         if view is None:
             await self.go_to(turn_id)
             return
@@ -164,6 +164,10 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
         else:
             self.release_anchor()
             self.scroll_to_widget(view, animate=False, top=tall, force=True)
+
+    def _view_of(self, turn_id: str) -> TurnView | None:
+        """The view of a turn; None while it is not mounted."""
+        return next((view for view in self.views if view.shown.turn_id == turn_id), None)
 
     def _filling(self, turns: Sequence[TranscriptTurn]) -> int:
         """How many of the last `turns` fill the screens of text that are mounted beyond an edge."""
@@ -176,22 +180,26 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
             count += 1
         return count
 
-    async def show(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
+    async def show(self, turns: Sequence[TranscriptTurn], *, complete: bool, growing: TranscriptTurn | None = None) -> None:
         """Show a conversation from its end.
 
         Args:
             turns: its last turns, oldest first.
             complete: whether there are none before them.
+            growing: the one of them whose reply is streamed, with the text so far.
         """
+        self._turns, self._complete = list(turns), complete
+        self._growing = TurnView(growing, growing=True) if growing is not None else None
+        await self._show_end()
+
+    async def _show_end(self) -> None:
+        """Mount the last turns, and follow their end."""
         self._settling = True
-        if turns is not self._turns:
-            self._turns, self._growing = list(turns), None
-        self._complete = complete
         self._asked = False
         self.reading = None
-        await self._remount(len(self._turns) - self._filling(self._turns), len(self._turns), follow=True)
-        self._settling = False
-        self.call_after_refresh(self._mount_nearby)
+        if await self._remount(len(self._turns) - self._filling(self._turns), len(self._turns), follow=True):
+            self._settling = False
+            self.call_after_refresh(self._mount_nearby)
 
     def prepend(self, turns: Sequence[TranscriptTurn], *, complete: bool) -> None:
         """Add older turns, which are mounted when the reader comes near. `complete` says that there are no more."""
@@ -205,45 +213,51 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
 
     async def begin(self, shown: TranscriptTurn) -> None:
         """Add a turn whose reply will be streamed, and scroll to it."""
-        if self._end < len(self._turns):
-            await self.show(self._turns, complete=self._complete)
         self._selected = None
         self._mark_views()
-        view = TurnView(shown, growing=True)
+        self._growing = TurnView(shown, growing=True)
         self._turns.append(shown)
+        if self._end < len(self._turns) - 1:
+            await self._show_end()
+            return
         self._end = len(self._turns)
-        self._growing = view
-        self.views.append(view)
+        self.views.append(self._growing)
         self.anchor()
-        await self.mount(view)
+        await self.mount(self._growing)
 
     async def go_to(self, turn_id: str) -> None:
         """Show the turn `turn_id` at the top, if it is loaded, and stop following the end."""
         place = next((number for number, turn in enumerate(self._turns) if turn.turn_id == turn_id), None)
         if place is None:
             return
-        await self._mount_around(place)
-        found = self.views[place - self._first]
-        found.add_class("-found")
-        self.call_after_refresh(self._scroll_to_found, found)
+        if await self._mount_around(place) and (found := self._view_of(turn_id)) is not None:
+            found.add_class("-found")
+            self.call_after_refresh(self._scroll_to_found, found)
 
-    async def _mount_around(self, place: int) -> None:
-        """Mount the turn at `place`, two before it and those after it, and stop following the end."""
+    async def _mount_around(self, place: int) -> bool:
+        """Mount the turn at `place`, two before it and those after it, and stop following the end; False as `_remount` says."""
         self._settling = True
         self.release_anchor()
         self.reading = None
-        await self._remount(max(0, place - 2), min(len(self._turns), place + _MOST_TURNS), follow=False)
+        return await self._remount(max(0, place - 2), min(len(self._turns), place + _MOST_TURNS), follow=False)
 
-    async def _remount(self, first: int, end: int, *, follow: bool) -> None:
-        """Mount the turns from `first` up to `end` in place of what is mounted; `follow` keeps their end in view."""
+    async def _remount(self, first: int, end: int, *, follow: bool) -> bool:
+        """Mount the turns from `first` up to `end` in place of what is mounted; `follow` keeps their end in view.
+
+        Everything has its place before anything is awaited, as others may be shown meanwhile; then it returns False.
+        """
         self._first, self._end = first, end
-        gone, self.views = self.views, [self._new_view(turn) for turn in self._turns[first:end]]
-        async with self.batch():
-            await self.remove_children(gone)
+        gone, views = self.views, [self._new_view(turn) for turn in self._turns[first:end]]
+        self.views = views
+        with self.app.batch_update():
+            removing = self.remove_children(gone)
             if follow:
                 self.anchor()
-            await self.mount_all(self.views)
-        self._mark_views()
+            mounting = self.mount_all(views)
+            self._mark_views()
+            await removing
+            await mounting
+        return self.views is views
 
     def _new_view(self, turn: TranscriptTurn) -> TurnView:
         """A view of a turn; that of the turn whose reply is growing takes over its text."""
@@ -319,11 +333,8 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
 
     async def show_oldest(self) -> None:
         """Scroll to the oldest loaded turn."""
-        if self._first > 0:
-            await self._mount_around(0)
+        if self._first == 0 or await self._mount_around(0):
             self.call_after_refresh(self._scroll_to_top)
-        else:
-            self._scroll_to_top()
 
     def _scroll_to_top(self) -> None:
         self._settling = False
@@ -332,7 +343,7 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
     async def action_newest(self) -> None:
         """Scroll to the end and follow it."""
         if self._end < len(self._turns):
-            await self.show(self._turns, complete=self._complete)
+            await self._show_end()
         self.anchor()
         self.call_after_refresh(self.anchor)  # Textual scrolls by a page only then, if a key asked for it just before
 
