@@ -103,7 +103,9 @@ class OpenConversation:
             self.overrides = replace(before, system=wanted, sampling=chosen.sampling or before.sampling)
 
     def history(self, answered: str | None = None) -> History:
-        """The history for the engine: the end of the current branch, as far as any context reaches, and the pinned turns.
+        """The history for the engine: the end of the branch, as far as any context reaches, and the pinned turns.
+
+        The branch is that of the turn being `answered`, even if another window has shown another one since; else the current one.
 
         Excluded turns, and those without a reply, are left out, except the one being `answered`.
         """
@@ -113,9 +115,12 @@ class OpenConversation:
             return History(system=system)
         loaded = environment.host.loaded
         limit = max(16, (loaded.window if loaded else environment.settings().context.size) // MIN_TURN_TOKENS)
-        stored = self._store.turns_page(self.id, before=None, limit=limit)
+        if answered is None:
+            stored = self._store.turns_page(self.id, limit=limit)
+        else:
+            stored = [*self._store.turns_page(self.id, before=answered, limit=limit - 1), self._store.turn(answered)]
         ids = {turn.turn_id for turn in stored}
-        pinned = [turn for turn in self._store.pinned(self.id) if turn.turn_id not in ids]
+        pinned = [turn for turn in self._store.pinned(self.id, before=answered) if turn.turn_id not in ids]
         return History(
             conversation=self.id if environment.saved else "",
             system=system,

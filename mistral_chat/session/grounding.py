@@ -175,7 +175,7 @@ class Grounding:
         reserve = state.reserve if state is not None else environment.settings().context.reserve
         cached = {each.key for each in state.turns} if state is not None else set()
         known = {each.turn_id for each in conversation.turns}
-        pinned = environment.store.pinned(conversation.id or "")
+        pinned = environment.store.pinned(conversation.id or "", before=turn.turn_id)
         texts = [conversation.resolve().system, turn.turn.user]
         texts += [text for each in pinned for text in (each.turn.user, each.turn.reply)]
         taken = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN

@@ -112,8 +112,7 @@ class Retriever:
         with self._lock:
             if self._closed:
                 return Retrieved()
-            turns = request.store.turns(request.conversation_id)
-            earlier = [turn for turn in turns if turn.turn_id != request.turn_id]
+            earlier = request.store.turns_page(request.conversation_id, before=request.turn_id, limit=-1)
             before = earlier[-1] if earlier else None
             room = min(request.available, request.window // WINDOW_SHARE)
             documents = bool(request.collections or request.files)

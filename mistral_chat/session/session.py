@@ -408,14 +408,13 @@ class ChatSession:
         environment, state = self.environment, self.environment.host.context
         if isinstance(request, Regenerate) or state is None:
             return
-        pinned = environment.store.pinned(self.conversation_id) if self.conversation_id else []
-        replied = isinstance(request, ContinueReply)
-        if isinstance(request, NewMessage):
-            asked = [request.text]
+        before = None if isinstance(request, NewMessage) else request.turn_id
+        pinned = environment.store.pinned(self.conversation_id, before=before) if self.conversation_id else []
+        if isinstance(request, ContinueReply):
+            continued = environment.store.turn(request.turn_id).turn
+            asked = [continued.user, continued.reply]
         else:
-            before = environment.store.turn(request.turn_id)
-            pinned = [stored for stored in pinned if stored.depth < before.depth]
-            asked = [before.turn.user, before.turn.reply] if isinstance(request, ContinueReply) else [request.text]
+            asked = [request.text]
         tokens = await environment.host.count(*asked)
         if tokens is None:
             return
@@ -425,7 +424,7 @@ class ChatSession:
             raise SystemPromptTooLong(system, state.window)
         room = state.window - state.reserve - system - (await environment.host.count(*texts) or 0)
         if tokens > room:
-            raise MessageTooLong(tokens, max(0, room), state.window, replied=replied)
+            raise MessageTooLong(tokens, max(0, room), state.window, replied=isinstance(request, ContinueReply))
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))

@@ -162,19 +162,17 @@ class ConversationQueries:
 
     def turns_page(self, conversation_id: str, *, before: str | None = None, limit: int = 50) -> list[StoredTurn]:
         """The last `limit` turns of the current path, oldest first; with `before`, those just before that turn."""
+        return self._path(conversation_id, before, limit, "")
+
+    def pinned(self, conversation_id: str, *, before: str | None = None) -> list[StoredTurn]:
+        """The turns of the current path, or of that to the turn `before`, that never leave the context, oldest first."""
+        return self._path(conversation_id, before, -1, "AND turns.pinned")
+
+    def _path(self, conversation_id: str, before: str | None, limit: int, condition: str) -> list[StoredTurn]:
         with self.database.read() as connection:
             current = conversation_row(connection, conversation_id)["current"]
             lowest = current if before is None else turn_row(connection, before)["parent"]
-            return [
-                stored_turn(row)
-                for row in connection.execute(f"{_ANCESTORS} GROUP BY turns.row ORDER BY turns.depth", (lowest, limit))
-            ]
-
-    def pinned(self, conversation_id: str) -> list[StoredTurn]:
-        """The turns of the current path that never leave the context, oldest first."""
-        with self.database.read() as connection:
-            current = conversation_row(connection, conversation_id)["current"]
-            rows = connection.execute(f"{_ANCESTORS} AND turns.pinned GROUP BY turns.row ORDER BY turns.depth", (current, -1))
+            rows = connection.execute(f"{_ANCESTORS} {condition} GROUP BY turns.row ORDER BY turns.depth", (lowest, limit))
             return [stored_turn(row) for row in rows]
 
     def tree(self, conversation_id: str) -> list[StoredTurn]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from support.effort import PATIENCE
 from support.scripted_engine import ScriptedEngine
-from support.sessions import SessionBench
+from support.sessions import SessionBench, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed
 from mistral_chat.generation import History
-from mistral_chat.session.reply import ContinueReply
+from mistral_chat.session.reply import ContinueReply, NewMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
@@ -57,6 +60,26 @@ async def test_a_pinned_turn_far_above_is_still_sent(store: ConversationStore) -
     await bench.say(session, "Last")
     assert first not in [turn.key for turn in engine.asked[-1].turns]
     await bench.close()
+
+
+async def test_a_waiting_message_is_answered_although_another_window_shows_another_branch(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    first, second = [await bench.say(session, text) for text in ("One", "Two")]
+    other = bench.open()
+    engine.at_delta_waits = 1
+    await other.send(NewMessage("Long"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    engine.at_delta_waits = -1
+    await session.send(NewMessage("Three"))
+    await until(lambda: session.current is not None and session.current.reply is not None)
+    edited = bench.store.add_turn(session.conversation_id or "", "Two, edited", parent_id=first)
+    bench.store.finish_reply(edited, "Its reply", finish_reason="stop")
+    bench.store.set_turn_flags(edited, pinned=True)
+    await other.stop()
+    await session.idle()
+    assert [turn.key for turn in engine.asked[-1].turns] == [first, second, session.turns[-1].turn_id]
+    assert session.turns[-1].turn.reply == "You said: Three"
 
 
 async def test_a_temporary_chat_has_no_snapshot_name(store: ConversationStore, engine: ScriptedEngine) -> None:
