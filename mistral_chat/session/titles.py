@@ -64,8 +64,8 @@ class TitleWriter:
         try:
             with self._environment.tasks.begin("titling", "this conversation", cancel=self.cancel):
                 title = await self.suggest()
+            if title:
+                await self._environment.saver.save(lambda store: store.rename(conversation_id, title, by="model"))
+                await self._emit(ConversationsChanged())
         except MistralChatError:
-            return  # the first line remains the title; the next message reports what is wrong with the engine
-        if title:
-            await self._environment.saver.save(lambda store: store.rename(conversation_id, title, by="model"))
-            await self._emit(ConversationsChanged())
+            return  # the first line remains the title; the next message reports what is wrong with the engine or the store

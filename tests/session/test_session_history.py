@@ -114,6 +114,24 @@ async def test_generating_a_title_adds_no_turn(bench: SessionBench, session: Cha
     assert len(bench.turns(session)) == 1
 
 
+async def test_a_conversation_that_is_deleted_while_its_title_is_written_is_no_error(
+    store: ConversationStore, engine: ScriptedEngine
+) -> None:
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(titles="model"))
+    session = bench.open()
+
+    def answer(text: str) -> str:
+        if "title" in text:
+            store.delete(session.conversation_id or "")
+        return "Tea"
+
+    engine._answer = answer
+    await bench.say(session, "Hello")
+    await bench.settled()
+    assert store.summaries() == []
+    await bench.close()
+
+
 async def test_a_first_reply_is_followed_by_a_title(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings(titles="model"))
     session = bench.open()
