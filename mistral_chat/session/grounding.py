@@ -130,9 +130,8 @@ class Grounding:
             async with self.attaching:
                 try:
                     await self.attach(*self.collections)
-                except DocumentNotFound:  # with what was deleted, no later message could be answered either
-                    there = {each.name for each in await asyncio.to_thread(self.available)}
-                    self.chosen = [name for name in self.chosen if name in there]
+                except DocumentNotFound:
+                    await self._drop_deleted()
                     raise
         if self._recall is not None:
             await self.set_recall(recall=self._recall)
@@ -148,10 +147,18 @@ class Grounding:
                 await self._environment.saver.write(lambda store: store.set_passages(turn.turn_id, found.passages))
         except MistralChatError as error:
             log.warning("no passages: %s", type(error).__name__)
+            if isinstance(error, DocumentNotFound):
+                async with self.attaching:
+                    await self._drop_deleted()
             if collections:
                 await self._emit(PassagesGiven(turn, _NOT_SEARCHED))
             return turn
         return await self._given(turn, found)
+
+    async def _drop_deleted(self) -> None:
+        """Detach what was deleted: with it, no later message could be answered either."""
+        there = {each.name for each in await asyncio.to_thread(self.available)}
+        self.chosen = [name for name in self.chosen if name in there]
 
     async def _given(self, turn: TranscriptTurn, found: Retrieved) -> TranscriptTurn:
         turn = replace(turn, turn=replace(turn.turn, passages=found.passages))

@@ -180,6 +180,23 @@ async def test_a_collection_that_was_deleted_meanwhile_fails_one_message_alone(b
     assert session.grounding.collections == ["other"]
 
 
+@pytest.mark.usefixtures("lease")
+async def test_a_deleted_collection_leaves_the_others_of_a_temporary_chat(
+    store: ConversationStore, engine: ScriptedEngine
+) -> None:
+    temporary, retriever = ConversationStore(open_database(None), now=now), Retriever(store.new_connection(), lambda: None)
+    bench = SessionBench(temporary, lambda _: EngineThread(lambda _: engine), Settings(), retriever=retriever, saved=False)
+    session = bench.open()
+    store.documents.create_collection("other")
+    await session.grounding.attach("home", "other")
+    store.documents.delete_collection("other")
+    await bench.say(session, "Who repairs the roof?")
+    assert "could not be searched" in given(bench)[-1].notice
+    await bench.say(session, "Who repairs the roof?")
+    assert [each.source for each in bench.last(session).passages] == ["lease.md, lines 3-7"]
+    await bench.close()
+
+
 async def test_files_that_are_attached_at_once_are_all_attached(bench: SessionBench) -> None:
     session = bench.open()
     await bench.say(session, "Hello")

@@ -79,6 +79,10 @@ async def test_the_dialog_lists_collections_and_attaches_one(lease: AppHarness) 
         await until(pilot, lambda: "Attached: home." in screen_text(lease))
         await send_message(pilot, lease, "/docs nowhere")
         await until(pilot, lambda: "No collection 'nowhere'" in screen_text(lease))
+        lease.chat.composer.set_draft("")
+        lease.store.documents.delete_collection("home")
+        await send_message(pilot, lease, "/docs home")
+        await until(pilot, lambda: "No documents attached." in screen_text(lease))
 
 
 async def test_without_documents_the_notice_says_how_to_index_some(tmp_path: Path) -> None:

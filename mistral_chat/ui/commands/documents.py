@@ -22,9 +22,9 @@ async def attach(screen: ChatScreen, name: str) -> None:
 
     session = screen.session
     collections = await asyncio.to_thread(session.grounding.available)
-    if not collections:
-        raise UsageError("No documents yet. Add some in a shell: mistral-chat docs add FOLDER")
     attached = session.grounding.collections
+    if not collections and name not in attached:
+        raise UsageError("No documents yet. Add some in a shell: mistral-chat docs add FOLDER")
     if not name:
         choices = [
             Choice(
@@ -39,7 +39,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
         name = chosen or ""
     if not name:
         return
-    if name not in {each.name for each in collections}:
+    if name not in {*attached, *(each.name for each in collections)}:  # what is attached may have been deleted
         raise DocumentNotFound(f"No collection {name!r}. /docs lists them.")
     async with session.grounding.attaching:
         attached = session.grounding.collections
