@@ -81,7 +81,8 @@ class DraftAttachments:
         if file.collection:
             async with self._grounding.attaching:  # two files may be read at once
                 await self._grounding.attach(*{*self._grounding.collections, file.collection})
-        await self.replace([*self.files, file])
+        if not file.collection or all(each.collection != file.collection for each in self.own):
+            await self.replace([*self.files, file])
 
     async def remove(self, file: Attachment) -> None:
         """Remove an attachment; one by passages is detached from the conversation, too."""
@@ -89,6 +90,13 @@ class DraftAttachments:
             async with self._grounding.attaching:
                 await self._grounding.attach(*(name for name in self._grounding.collections if name != file.collection))
         await self.replace([each for each in self.files if each is not file])
+
+    async def drop_detached(self) -> None:
+        """Remove the files by passages whose collections are not attached any more."""
+        attached = {"", *self._grounding.collections}
+        if self._aside is not None:
+            self._aside = [file for file in self._aside if file.collection in attached]
+        await self.replace([file for file in self.files if file.collection in attached])
 
     async def replace(self, files: Sequence[Attachment]) -> None:
         """Attach `files` and nothing else."""

@@ -209,6 +209,17 @@ async def test_files_that_are_attached_at_once_are_all_attached(bench: SessionBe
     assert session.grounding.collections == sorted([*names, "four", five])
 
 
+async def test_a_long_file_that_is_attached_twice_is_removed_once(bench: SessionBench) -> None:
+    session = bench.open()
+    name = bench.store.documents.create_collection("lease.md")
+    first, second = [Attachment("lease.md", "", tokens=0, collection=name) for _ in range(2)]
+    await session.files.add(first)
+    await session.files.add(second)
+    assert session.attachments == [first]
+    await session.files.remove(first)
+    assert (session.attachments, session.grounding.collections) == ([], [])
+
+
 async def test_without_a_retriever_a_message_is_sent_as_it_is(store: ConversationStore, engine: ScriptedEngine) -> None:
     bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
     await bench.say(bench.open(), "Hello")

@@ -164,6 +164,11 @@ async def test_a_long_file_is_attached_by_passages_and_goes_with_its_conversatio
         assert "The landlord repairs the roof" in harness.chat.screen.session.turns[-1].turn.passages[0].text
         await send_and_wait(pilot, harness, "Summarise the whole file")
         await until(pilot, lambda: "Passages cannot answer a question about a whole document" in harness.chat.notice)
+        await send_message(pilot, harness, f"/attach {tmp_path / 'lease.md'}")
+        await until(pilot, lambda: harness.chat.screen.session.attachments)
+        await send_message(pilot, harness, "/docs lease.md")
+        await until(pilot, lambda: "No documents attached." in harness.chat.notice)
+        assert not harness.chat.screen.session.attachments, "what is not searched is not shown as attached"
         harness.store.delete(harness.chat.screen.session.conversation_id or "")
         assert not harness.store.documents.collections()
 

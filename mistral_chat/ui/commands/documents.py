@@ -45,6 +45,7 @@ async def attach(screen: ChatScreen, name: str) -> None:
         attached = session.grounding.collections
         wanted = [each for each in attached if each != name] if name in attached else [*attached, name]
         await session.grounding.attach(*wanted)
+    await session.files.drop_detached()
     screen.notice.show(f"Attached: {', '.join(sorted(wanted))}." if wanted else "No documents attached.")
 
 
