@@ -285,6 +285,14 @@ async def test_a_conversation_deleted_by_another_window_leaves_its_draft(tmp_pat
         await until(pilot, lambda: harness.store.draft("").endswith("```\n\nOlder\n\nTyped"))
 
 
+async def test_the_app_ends_before_there_is_anything_but_the_message_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.ui.screens.chat._SETTLED_SECONDS", 1e6)
+    harness = AppHarness()
+    async with run(harness):
+        assert await harness.screen.may_leave(), "nothing was typed"
+        await harness.screen.leave()
+
+
 async def test_a_check_for_changes_while_the_app_ends_changes_nothing() -> None:
     harness = AppHarness()
     async with run_loaded(harness):

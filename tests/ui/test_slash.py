@@ -317,6 +317,8 @@ async def test_a_command_before_the_conversations_are_open_stays_in_the_message_
         harness.chat.type(text)
         await pilot.press("enter")
         await until(pilot, lambda: "The conversations are not open yet." in harness.chat.notice)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: "Not saved: The conversations are not open yet." in harness.chat.notice)
         assert harness.chat.draft == text
         await pilot.press("ctrl+q")
         await until(pilot, lambda: not harness.app.is_running)

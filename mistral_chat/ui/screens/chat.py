@@ -296,7 +296,8 @@ class ChatScreen(Screen[None]):
             await session.cancel()
         self.message_box.save()
         self._leaving = True
-        await self.models.close()
+        if self._furnished:
+            await self.models.close()
         for worker in self.workers.cancel_node(self):
             with suppress(Exception):  # the outcome of a command does not matter now
                 await worker.wait()
@@ -310,9 +311,9 @@ class ChatScreen(Screen[None]):
         """Whether everything can be saved now. If not, show a warning; the second time, allow it anyway."""
         self.message_box.save()
         try:
-            for workspace in self.workspaces:
+            for workspace in self.workspaces or ([self.opened] if self.composer.draft.strip() else []):
                 await workspace.saver.flush(_SAVING_PATIENCE)
-        except StoreError as error:
+        except (StoreError, UsageError) as error:
             if not self._told_unsaved:
                 self._told_unsaved = True
                 warning = f"Not saved: {error} {self.key_of('app.quit')} again quits without saving."
