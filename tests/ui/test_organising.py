@@ -90,7 +90,25 @@ async def test_tags_are_shown_and_filter() -> None:
         await until(pilot, lambda: "#urgent #work" in screen_text(harness))
 
 
-async def test_the_cursor_of_the_list_stays_where_conversations_are_deleted() -> None:
+@pytest.mark.parametrize("key", ["d", "a"])
+async def test_a_key_that_is_held_in_the_list_removes_one_conversation(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr("mistral_chat.ui.widgets.sidebar._HELD_SECONDS", 1e6)
+    harness = AppHarness()
+    for title in ("Third", "Second", "First"):
+        harness.add_conversation(("Question", "Answer"), title=title)
+    async with run_loaded(harness) as pilot:
+        await pilot.press("ctrl+o", key)
+        await until(pilot, lambda: titles(harness) == ["Second", "Third"])
+        for _ in range(3):
+            await pilot.press(key)
+            await until(pilot, lambda: len(harness.screen.workers) == 0)
+        assert titles(harness) == ["Second", "Third"]
+        await pilot.press("down", key)
+        await until(pilot, lambda: titles(harness) == ["Second"])
+
+
+async def test_the_cursor_of_the_list_stays_where_conversations_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistral_chat.ui.widgets.sidebar._HELD_SECONDS", 0)
     harness = AppHarness()
     for title in ("Third", "Second", "First"):
         harness.add_conversation(("Question", "Answer"), title=title)

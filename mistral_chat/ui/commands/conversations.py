@@ -48,6 +48,8 @@ async def pin(screen: ChatScreen, _argument: str) -> None:
 async def archive(screen: ChatScreen, _argument: str) -> None:
     """Archive or unarchive a conversation."""
     chosen = _chosen(screen, "archive")
+    if screen.sidebar.conversations.is_early(chosen):
+        return
     summary = screen.opened.store.conversation(chosen).summary
     await screen.opened.archive(chosen, not summary.archived)
     screen.show_undoable(f"{'Unarchived' if summary.archived else 'Archived'} “{summary.title or 'New conversation'}”.")
@@ -69,6 +71,8 @@ async def tag(screen: ChatScreen, words: str) -> None:
 async def delete(screen: ChatScreen, _argument: str) -> None:
     """Move a conversation to the trash, and show a new one if it was open."""
     chosen = _chosen(screen, "delete")
+    if screen.sidebar.conversations.is_early(chosen):
+        return
     title = screen.opened.store.conversation(chosen).summary.title
     await screen.opened.delete(chosen)
     if screen.session.conversation_id == chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -38,6 +39,9 @@ _SHORTEST: Final = 10
 
 _WEEK: Final = 7
 """Days."""
+
+_HELD_SECONDS: Final = 0.7
+"""Maximum seconds between two signs of a key that is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,8 @@ class ConversationList(PlainList):
         self._shown: Listing | None = None
         self._requested = False
         self._open: str | None = None
+        self._came = "", 0.0
+        """The conversation to which the cursor came by itself, and when it did or was used too early."""
 
     @property
     def marked(self) -> str | None:
@@ -128,10 +134,21 @@ class ConversationList(PlainList):
         cursor, place, rows = self.highlighted, self.scroll_offset.y, [option.id for option in self.options]
         # The cursor of a user of the list stays in its place, whatever is removed there.
         near = [*rows[cursor:], *reversed(rows[:cursor])] if self.has_focus and cursor is not None else [self.marked]
+        before = self.marked
         self.set_options(_rows(wanted))
         self._mark(*near, self._open)
+        if (after := self.marked) is not None and after != before:
+            self._came = after, time.monotonic()
         if wanted.more or place:
             self.call_after_refresh(self.scroll_to, y=place, animate=False)
+
+    def is_early(self, conversation_id: str) -> bool:
+        """Whether a key that is held would remove this conversation, to which the cursor came because it removed another."""
+        (came, since), now = self._came, time.monotonic()
+        early = self.has_focus and came == conversation_id and now - since < _HELD_SECONDS
+        if early:
+            self._came = came, now
+        return early
 
     def on_focus(self) -> None:
         """Highlight a row, so that Enter always has one."""
