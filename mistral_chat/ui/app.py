@@ -210,6 +210,11 @@ class MistralChatApp(App[None]):
             commands = all_commands() if isinstance(self.screen, ChatScreen) else ()
             self.push_screen(HelpDialog(text, help_parts(self.screen.active_bindings, commands)))
 
+    def action_command_palette(self) -> None:
+        """Show the palette, unless it is open already, perhaps below the help."""
+        if all(screen.id != "--command-palette" for screen in self.screen_stack):
+            super().action_command_palette()
+
     async def action_command(self, name: str) -> None:
         """Run the command with the id `name`."""
         await self._chat_screen.commands.run(command(name))

@@ -44,3 +44,15 @@ async def test_a_question_mark_opens_the_help_wherever_nothing_is_typed() -> Non
             await until(pilot, lambda: harness.chat.is_current)
         await pilot.press("escape", "w", "?")
         await until(pilot, lambda: harness.chat.draft == "w?")
+
+
+async def test_the_key_of_the_palette_does_nothing_in_the_help_that_covers_it() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: not harness.chat.is_current)
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(harness.app.screen, HelpDialog))
+        await pilot.press("ctrl+p", "escape", "escape")
+        await until(pilot, lambda: harness.chat.is_current)
+        assert not harness.chat.notice
