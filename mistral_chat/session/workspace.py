@@ -65,7 +65,7 @@ class Workspace:
             show: opens a conversation on the screen, for undo.
             retriever: finds what messages are given; other workspaces may share it.
         """
-        self._emit, self._show = emit, show
+        self._emit, self._show, self._changing = emit, show, asyncio.Lock()
         store.database.read_without_waiting(READ_SECONDS)  # reads are done on the event loop
         self.environment = SessionEnvironment(
             store=store,
@@ -152,23 +152,26 @@ class Workspace:
         await self.saver.close()
         self.store.close()
 
-    # Whole conversations. Every change can be undone.
+    # Whole conversations. Every change can be undone, and undo waits for the one that goes on: both hold `_changing`.
 
     async def rename(self, conversation_id: str, title: str) -> None:
         """Rename a conversation."""
         before = self.store.conversation(conversation_id)
-        await self._change(lambda store: store.rename(conversation_id, title, by="person"))
-        self._push("rename", lambda store: _restore_title(store, before))
+        async with self._changing:
+            await self._change(lambda store: store.rename(conversation_id, title, by="person"))
+            self._push("rename", lambda store: _restore_title(store, before))
 
     async def pin(self, conversation_id: str, pinned: bool) -> None:  # noqa: FBT001 (the one thing it says)
         """Pin a conversation to the top of the list, or unpin it."""
-        await self._change(lambda store: store.pin(conversation_id, pinned))
-        self._push("pin" if pinned else "unpin", lambda store: store.pin(conversation_id, not pinned))
+        async with self._changing:
+            await self._change(lambda store: store.pin(conversation_id, pinned))
+            self._push("pin" if pinned else "unpin", lambda store: store.pin(conversation_id, not pinned))
 
     async def archive(self, conversation_id: str, archived: bool) -> None:  # noqa: FBT001 (the one thing it says)
         """Archive a conversation, or unarchive it."""
-        await self._change(lambda store: store.archive(conversation_id, archived))
-        self._push("archive" if archived else "unarchive", lambda store: store.archive(conversation_id, not archived))
+        async with self._changing:
+            await self._change(lambda store: store.archive(conversation_id, archived))
+            self._push("archive" if archived else "unarchive", lambda store: store.archive(conversation_id, not archived))
 
     async def tag(self, conversation_id: str, words: str) -> tuple[str, ...]:
         """Add tags, or remove those with a leading minus. Returns the tags of the conversation."""
@@ -179,25 +182,28 @@ class Workspace:
             store.tag(conversation_id, *(name for name in names if not name.startswith("-")))
             store.untag(conversation_id, *(name.lstrip("-#") for name in names if name.startswith("-")))
 
-        await self._change(work)
-        after = self.store.conversation(conversation_id).summary.tags
-        if after != before:
-            self._push("tag", lambda store: _restore_tags(store, conversation_id, before))
+        async with self._changing:
+            await self._change(work)
+            after = self.store.conversation(conversation_id).summary.tags
+            if after != before:
+                self._push("tag", lambda store: _restore_tags(store, conversation_id, before))
         return after
 
     async def delete(self, conversation_id: str) -> None:
         """Move a conversation to the trash."""
-        session = self.find(conversation_id)
-        if session is not None:
-            await session.end()
-        await self._change(lambda store: store.trash(conversation_id))
 
         async def restore() -> None:
             await self._change(lambda store: store.restore(conversation_id))
             if self._show is not None:
                 await self._show(conversation_id)
 
-        self.environment.undo.append(("delete", restore))
+        async with self._changing:
+            session = self.find(conversation_id)
+            if session is not None:
+                await session.end()
+            if self.store.conversation(conversation_id).summary.trashed is None:
+                await self._change(lambda store: store.trash(conversation_id))
+                self.environment.undo.append(("delete", restore))
 
     async def delete_permanently(self, conversation_id: str | None, *, forget: Callable[[list[str]], object]) -> bool:
         """Delete a conversation, or all in the trash when that is None; return whether no trace is left.
@@ -232,17 +238,18 @@ class Workspace:
         Raises:
             UsageError: what it changed is gone, or nothing can be saved now.
         """
-        if not self.environment.undo:
-            return ""
-        name, undo = self.environment.undo.pop()
-        try:
-            await undo()
-        except StoreError as error:
-            if not isinstance(error, ConversationNotFound | DocumentNotFound):
-                self.environment.undo.append((name, undo))  # it can be tried again
-            raise UsageError(f"Cannot undo “{name}”: {error}") from error
-        await self._changed()
-        return name
+        async with self._changing:
+            if not self.environment.undo:
+                return ""
+            name, undo = self.environment.undo.pop()
+            try:
+                await undo()
+            except StoreError as error:
+                if not isinstance(error, ConversationNotFound | DocumentNotFound):
+                    self.environment.undo.append((name, undo))  # it can be tried again
+                raise UsageError(f"Cannot undo “{name}”: {error}") from error
+            await self._changed()
+            return name
 
     async def return_to(self, conversation_id: str, turn_id: str) -> None:
         """Show a conversation on the branch of a turn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -64,6 +65,22 @@ async def test_undo_can_be_tried_again_once_the_database_is_free(workspace: Work
     other.close()
     assert await workspace.undo() == "pin"
     assert not store.turn(session.turns[0].turn_id).turn.pinned
+
+
+async def test_undo_waits_for_a_deletion_that_ends_a_reply_first(
+    workspace: Workspace, store: ConversationStore, engine: ScriptedEngine
+) -> None:
+    session = await say(workspace, "Hello")
+    conversation = session.conversation_id or ""
+    await workspace.rename(conversation, "Mine")
+    engine.at_delta_waits = 1
+    await session.send(NewMessage("And now?"))
+    await until(engine.waiting.is_set)
+    *_, undone = await asyncio.gather(workspace.delete(conversation), workspace.delete(conversation), workspace.undo())
+    assert undone == "delete"
+    summary = store.conversation(conversation).summary
+    assert (summary.title, summary.trashed) == ("Mine", None)
+    assert await workspace.undo() == "rename", "it was deleted once"
 
 
 async def test_a_conversation_that_was_not_sent_keeps_what_was_chosen_for_it(workspace: Workspace) -> None:
