@@ -9,6 +9,7 @@ import pytest
 from support.app_harness import (
     PAUSE,
     AppHarness,
+    press_at_once,
     run,
     run_loaded,
     screen_text,
@@ -66,6 +67,18 @@ async def test_an_edit_that_is_left_before_it_is_refused_is_in_its_own_draft(mon
         await sending
         assert harness.chat.draft == ""
         await until(pilot, lambda: harness.store.draft(mine).strip() == edit.strip())
+
+
+async def test_an_edit_does_not_begin_in_a_conversation_that_was_opened_meanwhile() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        press_at_once(harness, "f3", "ctrl+n")
+        await until(pilot, lambda: harness.chat.conversation_id is None)
+        await pilot.pause()
+        assert (harness.chat.editing, harness.chat.draft) == (False, "")
+        await send_and_wait(pilot, harness, "Hello")
+        assert [turn.turn.user for turn in harness.chat.turns] == ["Hello"]
 
 
 async def test_an_edit_without_a_change_leaves_the_draft_alone() -> None:
