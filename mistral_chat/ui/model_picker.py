@@ -120,7 +120,8 @@ class ModelPicker:
             more = f"Your message stays in the message box. {screen.key_of('chat.models')} shows the progress."
             screen.show_error(f"Still downloading {self.downloading}. {more}")
         elif isinstance(screen.host.error, ModelNotFound):
-            screen.call_later(screen.action_command, "chat.models")
+            # Not over a dialog that the user has opened meanwhile.
+            screen.call_later(lambda: screen.action_command("chat.models") if screen.is_active else None)
 
     def _show_loading(self, event: ModelEvent) -> None:
         """Tell the background task of loading."""

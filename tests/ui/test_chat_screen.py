@@ -31,6 +31,7 @@ from textual.app import App
 from mistral_chat.errors import EngineLoadFailed, ModelNotFound, StoreDamaged
 from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.reply import NewMessage, PendingReply
+from mistral_chat.ui.dialogs.input import InputDialog
 from mistral_chat.ui.screens.models import ModelsScreen
 from mistral_chat.ui.widgets.status_bar import StatusBar
 
@@ -434,6 +435,28 @@ async def test_quitting_makes_queued_messages_drafts(tmp_path: Path) -> None:
         await until(pilot, lambda: not harness.app.is_running)
     again = harness.open_store()
     assert {again.draft(each.conversation_id) for each in again.summaries()} == {"Two", "Four\n\ndraft"}
+
+
+@pytest.mark.parametrize(("key", "opened"), [("f2", InputDialog), ("f7", ModelsScreen)])
+async def test_the_models_are_not_offered_over_what_was_opened_meanwhile(key: str, opened: type) -> None:
+    models = FrozenModelService(usual_listing())
+    harness = AppHarness(failure=ModelNotFound("There is no model yet."), app_options={"models": lambda: models})
+    conversation = harness.start_with(("Question", "Answer"))
+    async with run(harness) as pilot:
+        await until_shown(pilot, harness)
+        await until(pilot, lambda: not harness.chat.is_current, "the models are offered")
+        await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.is_current)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(harness.app.screen, opened))
+        await harness.chat.send("Hello")
+        await until(pilot, lambda: harness.chat.draft == "Hello")
+        if key == "f2":
+            await pilot.press(*"Mine", "enter")
+            await until(pilot, lambda: harness.store.conversation(conversation).summary.title == "Mine")
+        else:
+            await pilot.press("escape")
+        await until(pilot, lambda: harness.chat.is_current)
 
 
 async def test_without_a_model_the_screen_says_how_to_get_one() -> None:
