@@ -170,8 +170,10 @@ class Library:
         """Downloads that can be resumed."""
         partials = []
         known = {(entry.repository, entry.file): entry.name for entry in self.catalog.entries()}
-        for path in sorted(self.models_dir.rglob("*.gguf.part")):
+        for path in sorted(sources.walk(self.models_dir, sources.OWN_DEPTH)):
             part = PartialFile(path.with_suffix(""))
+            if not path.name.lower().endswith(".gguf.part"):
+                continue
             metadata = part.metadata()
             if metadata is None or part.target.exists():
                 continue

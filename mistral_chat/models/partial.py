@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat import system
+from mistral_chat.models import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_NAME: Final = re.compile(r"(?i)(?P<target>.+\.gguf)\.part(?P<metadata>\.json(?P<rest>\.new|\.[0-9a-f]{8})?)?")
+"""The name of a part, of its metadata, or of metadata that was not written to the end."""
 _BLOCK: Final = 4 << 20
 """Bytes per read of the existing part."""
 _SYNC_EVERY: Final = 256 << 20
@@ -148,13 +152,13 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
     These are parts whose target is complete, metadata without a part, and metadata that was not written to the end.
     """
     abandoned = []
-    patterns = ("*.gguf.part", "*.gguf.part.json", "*.gguf.part.json.new", ".*.gguf.part.json.*")
-    for path in sorted(path for pattern in patterns for path in folder.rglob(pattern)):
-        stem = path.name.removesuffix(".json").removesuffix(".part")
-        part = path.with_name(stem + ".part")
-        # the whole name is the stem of what was not written to the end
-        useless = path.with_name(stem).exists() or (path != part and not part.exists())
-        with contextlib.suppress(FileNotFoundError):  # another download may have just finished or dropped it
+    for path in sorted(sources.walk(folder, sources.OWN_DEPTH)):
+        if (name := _NAME.fullmatch(path.name)) is None:
+            continue
+        part = PartialFile(path.with_name(name["target"]))
+        with contextlib.suppress(OSError):  # another download may have just finished or dropped it
+            complete = part.target.exists() and part.metadata_path.exists()  # else the part may be that of a browser
+            useless = complete or name["rest"] or (name["metadata"] and not part.path.exists())
             if useless and path.stat().st_mtime < before:
                 abandoned.append(path)
     return abandoned

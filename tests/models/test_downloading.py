@@ -201,17 +201,37 @@ def test_a_checksum_that_cannot_be_saved_fails_no_complete_download(library: Lib
     assert library.find(SPEC).bytes == len(content)
 
 
+def test_a_file_in_folders_of_a_repository_is_found_before_and_after_its_end(library: Library, hub: HubServer) -> None:
+    file = "a/b/c/d/e/f/TINY.GGUF"
+    hub.add(REPOSITORY, file, gguf_bytes(500_000))
+    hub.misbehave(Fault(cut_after=200_000, times=1))
+    hub.misbehave(Fault(status=404))
+    failure(library, f"hf:{REPOSITORY}/{file}")
+    assert [(partial.name, partial.bytes) for partial in library.partials()] == [(f"hf:{REPOSITORY}/{file}", 200_000)]
+    hub.behave()
+    run_download(library, f"hf:{REPOSITORY}/{file}")
+    assert library.find(f"hf:{REPOSITORY}/{file}").bytes == 500_000
+
+
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
     folder = library.models_dir / "other" / "repo"
     folder.mkdir(parents=True)
     half_written = [folder / ".begun.gguf.part.json.0123abcd", folder / "begun.gguf.part.json.new"]
-    old = [folder / "whole.gguf.part", folder / "gone.gguf.part.json", *half_written]
+    whole = [folder / "whole.gguf.part", folder / "whole.gguf.part.json"]
+    old = [*whole, folder / "gone.gguf.part.json", *half_written]
     kept = [folder / "begun.gguf.part", folder / "begun.gguf.part.json", folder / "fresh.gguf.part.json", folder / "whole.gguf"]
-    foreign = [folder / "notes.zip.part", folder / "notes.zip", folder / "talk.partial.txt", folder / "big.gguf.part1of2"]
+    browser = [folder / "browser.gguf", folder / "browser.gguf.part"]
+    foreign = [
+        folder / "notes.zip.part",
+        folder / "notes.zip",
+        folder / "talk.partial.txt",
+        folder / "big.gguf.part1of2",
+        *browser,
+    ]
     for path in (*old, *kept, *foreign):
         path.write_bytes(b"x")
     for path in (*old, *kept[:2], *foreign):
         os.utime(path, (1, 1))
     run_download(library)
-    assert [path.exists() for path in old] == [False] * 4
+    assert [path.exists() for path in old] == [False] * 5
     assert all(path.exists() for path in (*kept, *foreign))
