@@ -11,18 +11,19 @@ from filelock import FileLock, Timeout
 from mistral_chat import system
 from mistral_chat.errors import DownloadFailed
 from mistral_chat.model_listing import DownloadProgress, Stage
+from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
 from mistral_chat.models.partial import PartialFile, RemoteFile, abandoned_parts
 from mistral_chat.models.retry import DownloadPaused, RetryBudget
 from mistral_chat.models.task import TICK, ModelTask
-from mistral_chat.paths import private_folder
+from mistral_chat.paths import parts_of, private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.hub import Hub
+    from mistral_chat.models.library import Library
 
 _DAY: Final = 86_400.0
 _MAX_REVISIONS: Final = 3
@@ -58,31 +59,15 @@ class Download(ModelTask):
 
     kind = "downloading"
 
-    def __init__(
-        self,
-        entry: CatalogEntry,
-        targets: Sequence[Path],
-        *,
-        folder: Path,
-        hub: Hub,
-        finished: Callable[[Path, RemoteFile, str], None],
-    ) -> None:
-        """Create a download of `entry`.
-
-        Args:
-            entry: what to download.
-            targets: the final paths; several, in order, for a split file.
-            folder: the folder of all downloads.
-            hub: where the file is.
-            finished: called in the thread with each complete file, its description by the hub, and its SHA-256.
-        """
+    def __init__(self, entry: CatalogEntry, library: Library, hub: Hub) -> None:
+        """Create a download of `entry` from `hub` into the folder of `library`, which keeps the checksums."""
         super().__init__(entry.name, f"{entry.title} {entry.quantization}".strip())
         self.chats = entry.kind == "chat"
         self._entry = entry
-        self._targets = list(targets)
-        self._folder = folder
+        self._targets = parts_of(library.target(entry))
+        self._library = library
+        self._folder = library.models_dir
         self._hub = hub
-        self._finished = finished
         self._stage: Stage = "asking"
         self._note = ""
         self._total = entry.bytes
@@ -185,7 +170,7 @@ class Download(ModelTask):
                 remote = self._look_up_again(remote, part)
                 self._total = remote.bytes if len(self._targets) == 1 else self._total
             else:
-                self._finished(target, remote, digest)
+                self._library.checksums.add(target, Checksum.of(target, digest, remote.sha256))
                 return
         raise DownloadFailed(
             f"The hub and the server it redirects to disagree about {remote.file}. Nothing downloaded from them can be trusted. "

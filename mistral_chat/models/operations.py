@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.download import Download
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.partial import RemoteFile
     from mistral_chat.models.retry import RetryPolicy
 
 ImportMode = Literal["link", "move", "copy"]
@@ -60,18 +59,8 @@ def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) 
     from mistral_chat.models.hub import Hub
     from mistral_chat.models.retry import RetryPolicy
 
-    entry = find_entry(library, spec)
-
-    def finished(path: Path, remote: RemoteFile, digest: str) -> None:
-        library.checksums.add(path, Checksum.of(path, digest, remote.sha256))
-
-    return Download(
-        entry,
-        parts_of(library.target(entry)),
-        folder=library.models_dir,
-        hub=Hub(environ=library.environ, home=library.home, policy=policy or RetryPolicy()),
-        finished=finished,
-    )
+    hub = Hub(environ=library.environ, home=library.home, policy=policy or RetryPolicy())
+    return Download(find_entry(library, spec), library, hub)
 
 
 class Verification(ModelTask):

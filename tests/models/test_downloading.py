@@ -17,10 +17,9 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.catalog import Catalog
-from mistral_chat.models.download import Download
-from mistral_chat.models.hub import Hub
+from mistral_chat.models.checksums import Checksum, ChecksumCache
 from mistral_chat.models.library import Library
-from mistral_chat.models.operations import download, find_entry, remove
+from mistral_chat.models.operations import download, remove
 from mistral_chat.models.partial import PartialFile
 from mistral_chat.models.retry import RetryPolicy
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_chat.model_listing import DownloadProgress
-    from mistral_chat.models.partial import RemoteFile
 
 
 def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, hub: HubServer, content: bytes) -> None:
@@ -43,15 +41,16 @@ def test_a_downloaded_file_is_complete_verified_and_read_only(library: Library, 
     assert hub.bytes_sent() == SIZE
 
 
-def test_an_unexpected_error_is_never_taken_for_success(library: Library, hub: HubServer, content: bytes) -> None:
+def test_an_unexpected_error_is_never_taken_for_success(
+    library: Library, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A download that just ended would leave the user without a model and without an error."""
-    entry = find_entry(library, SPEC)
 
-    def finished(path: Path, remote: RemoteFile, digest: str) -> None:
+    def fail(_cache: ChecksumCache, _path: Path, _checksum: Checksum) -> None:
         raise ZeroDivisionError
 
-    places = Hub(environ=library.environ, home=library.home, policy=QUICK)
-    task = Download(entry, [library.target(entry)], folder=library.models_dir, hub=places, finished=finished)
+    monkeypatch.setattr(ChecksumCache, "add", fail)
+    task = download(library, SPEC, policy=QUICK)
     with pytest.raises(ZeroDivisionError):
         list(task.follow())
     assert task.state == "failed"
