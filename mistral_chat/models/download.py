@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from mistral_chat import system
-from mistral_chat.errors import DownloadFailed
+from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.model_listing import DownloadProgress, Stage
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86_400.0
 _MAX_REVISIONS: Final = 3
+_SPARE_DISK: Final = 64 << 20
+"""Bytes that a large download leaves free on the disk."""
 _SPEED_SPAN: Final = 5.0
 """Seconds over which the speed is averaged."""
 
@@ -150,11 +153,19 @@ class Download(ModelTask):
         files = [self._entry.file] if len(self._targets) == 1 else self._part_names()
         remotes = [self._look_up(file) for file in files]
         self._total = sum(remote.bytes for remote in remotes)
+        self._check_disk(self._total)
         for remote, target in zip(remotes, self._targets, strict=True):
             if not target.exists():
                 self._download_one(remote, target)
             self._complete += target.stat().st_size
             self._transfer = None
+
+    def _check_disk(self, total: int) -> None:
+        folder, missing = self._targets[0].parent, total - self._bytes_on_disk()
+        free = shutil.disk_usage(folder).free
+        spare = _SPARE_DISK if total > _SPARE_DISK else 0
+        if missing > 0 and free < missing + spare:
+            raise NotEnoughDisk(folder, missing + spare, free)
 
     def _part_names(self) -> list[str]:
         parent = self._entry.file.rpartition("/")[0]

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.partial import PartialWriter
 
 _MAX_REDIRECTS: Final = 8
-_SPARE_DISK: Final = 64 << 20
-"""Bytes that a large download leaves free on the disk."""
 BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which a request is tried again."""
 _RANGE_NOT_SATISFIABLE: Final = 416
@@ -79,12 +77,11 @@ class HTTPTransfer:
 
         Raises:
             DownloadFailed: the network or the server failed, or the content is wrong. Sound bytes are kept.
-            NotEnoughDisk: the disk is too small.
+            NotEnoughDisk: the disk is full.
             RevisionChanged: the hub must be asked again.
             DownloadPaused: `stop` was set.
         """
         self.bytes = self._best = self._part.resume_or_reset(self._remote)
-        self._check_disk()
         try:
             with self._part.opened() as writer:
                 self._hash_existing(writer)
@@ -218,14 +215,6 @@ class HTTPTransfer:
             return httpx2.Client(timeout=timeout, follow_redirects=False, headers={"User-Agent": "mistral-chat"})
         except (ImportError, ValueError) as error:
             raise DownloadFailed(f"The proxy set in the environment cannot be used: {error}.") from error
-
-    def _check_disk(self) -> None:
-        folder = self._part.path.parent
-        missing = self._remote.bytes - self.bytes
-        free = shutil.disk_usage(folder).free
-        spare = _SPARE_DISK if self._remote.bytes > _SPARE_DISK else 0
-        if missing and free < missing + spare:
-            raise NotEnoughDisk(folder, missing + spare, free)
 
     def _raise_disk_error(self, error: OSError) -> NoReturn:
         folder = self._part.path.parent

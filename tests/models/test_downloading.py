@@ -94,6 +94,10 @@ def test_a_full_disk_is_reported_before_the_first_byte(
     error = failure(library)
     assert isinstance(error, NotEnoughDisk)
     assert (error.needed, error.free) == (SIZE, SIZE - 1)
+    for number in (1, 2):
+        hub.add(REPOSITORY, f"tiny-0000{number}-of-00002.gguf", gguf_bytes(SIZE // 2 + 1, seed=number))
+    error = failure(library, f"hf:{REPOSITORY}/tiny-00001-of-00002.gguf")
+    assert isinstance(error, NotEnoughDisk), "the first part fits, and was downloaded for nothing"
     assert hub.bytes_sent() == 0
 
 
