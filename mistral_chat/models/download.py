@@ -155,7 +155,8 @@ class Download(ModelTask):
         self._total = sum(remote.bytes for remote in remotes)
         self._check_disk(self._total)
         for remote, target in zip(remotes, self._targets, strict=True):
-            if not target.exists():
+            known = self._library.checksums.of(target)
+            if not target.exists() or (known and remote.sha256 not in {None, known.sha256}):  # or that of another revision
                 self._download_one(remote, target)
             self._complete += target.stat().st_size
             self._transfer = None

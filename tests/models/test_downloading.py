@@ -185,6 +185,21 @@ def test_all_parts_of_a_split_file_are_downloaded(library: Library, hub: HubServ
     assert library.find(f"hf:{REPOSITORY}/q/tiny-00002-of-00002.gguf").bytes == 1_500_000
 
 
+def test_a_split_file_that_changes_between_its_parts_is_not_mixed(library: Library, hub: HubServer) -> None:
+    names = [f"tiny-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for seed in (1, 3):
+        for number, name in enumerate(names):
+            hub.add(REPOSITORY, name, gguf_bytes(500_000, seed=seed + number))
+        if seed == 1:
+            hub.misbehave(Fault(times=1))
+            hub.misbehave(Fault(status=404))
+            failure(library, f"hf:{REPOSITORY}/{names[0]}")
+            hub.behave()
+    run_download(library, f"hf:{REPOSITORY}/{names[0]}")
+    for number, name in enumerate(names):
+        assert (library.models_dir / REPOSITORY / name).read_bytes() == gguf_bytes(500_000, seed=3 + number)
+
+
 def test_an_interrupted_download_keeps_the_name_that_resumes_it(library: Library, hub: HubServer) -> None:
     spec = f"hf:{REPOSITORY}@main/tiny-00001-of-00002.gguf"
     for number in (1, 2):
