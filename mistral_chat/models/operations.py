@@ -116,10 +116,10 @@ def remove(library: Library, spec: str) -> int:
 
     from mistral_chat.models.download import download_lock
 
-    place = library.models_dir / f"{spec.removeprefix('hf:')}.part"
+    place = parts_of(library.models_dir / spec.removeprefix("hf:"))[0]
     partial = next((each for each in library.partials() if spec.lower() == each.name.lower() or each.path == place), None)
     if partial is not None:
-        path, name = partial.path.with_suffix(""), spec
+        path, name = partial.path, spec
     else:
         try:
             model = library.find(spec, even_damaged=True)
@@ -132,11 +132,10 @@ def remove(library: Library, spec: str) -> int:
     lock = download_lock(parts[0])
     try:
         with lock.acquire(timeout=0):
-            freed = reclaimable_bytes(path)
-            if partial is not None:
-                freed += partial.bytes
-                PartialFile(path).drop()
+            freed = partial.bytes if partial is not None else reclaimable_bytes(path)
             for part in parts:
+                if partial is not None:
+                    PartialFile(part).drop()
                 system.delete(part)
                 library.checksums.forget(part)
             with contextlib.suppress(PermissionError):  # Windows deletes it when it is released

@@ -125,6 +125,36 @@ def test_a_failed_download_is_one_sentence_and_resumes_later(hub: HubServer, our
     assert hub.bytes_sent() == SIZE - 400_000
 
 
+def test_a_split_model_is_resumed_between_its_parts(hub: HubServer, ours: Path) -> None:
+    parts = [f"tiny-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for number, part in enumerate(parts):
+        hub.add(REPOSITORY, part, gguf_bytes(SIZE, seed=number))
+    spec = f"hf:{REPOSITORY}/{parts[0]}"
+    hub.misbehave(Fault(times=1))
+    hub.misbehave(Fault(status=403))
+    assert models("pull", spec, HF_ENDPOINT=hub.endpoint).exit_code == 1
+    assert f"Partial download: {spec} (1.0 MB). Resume with: mistral-chat models pull {spec}\n" in models("list").stdout
+    assert "Not usable" not in models("list").stdout
+    hub.behave()
+    hub.misbehave(Fault(cut_after=400_000, times=1))
+    hub.misbehave(Fault(status=403))
+    assert models("pull", spec, HF_ENDPOINT=hub.endpoint).exit_code == 1
+    assert f"Partial download: {spec} (1.4 MB)" in models("list").stdout
+    assert f"is not downloaded (1.4 MB downloaded so far). Run: mistral-chat models pull {spec}" in models("path", spec).stderr
+    hub.behave()
+    assert models("pull", spec, HF_ENDPOINT=hub.endpoint).stdout == f"{ours / REPOSITORY / parts[0]}\n"
+    assert hub.bytes_sent() == SIZE - 400_000
+
+
+def test_a_split_model_with_a_lost_part_is_removed_by_its_name(hub: HubServer, ours: Path) -> None:
+    first = ours / REPOSITORY / "tiny-00001-of-00002.gguf"
+    for name in (f"hf:{REPOSITORY}/{first.name}", str(first)):
+        first.parent.mkdir(parents=True)
+        first.write_bytes(gguf_bytes(SIZE))
+        assert "1.0 MB freed" in models("rm", name).stderr
+        assert not first.parent.exists()
+
+
 def test_an_unknown_model_cannot_be_downloaded() -> None:
     assert models("pull", "nothing").exit_code == 1
     assert "has no quantization" in models("pull", "mistral-7b-instruct-v0.3:Q9").stderr
