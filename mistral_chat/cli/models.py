@@ -10,7 +10,7 @@ import click
 from mistral_chat.cli.options import as_json_option, complete_models
 from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.tune import tune
-from mistral_chat.errors import ModelNotFound
+from mistral_chat.errors import ModelNotFound, ModelUnusable
 from mistral_chat.formatting import format_size
 from mistral_chat.text import clean
 
@@ -73,7 +73,9 @@ def pull(program: Program, name: str) -> None:
     library = service.library()
     try:
         model = library.find(name, any_kind=True)
-    except ModelNotFound:
+    except (ModelNotFound, ModelUnusable) as error:
+        if isinstance(error, ModelUnusable) and not (library.catalog.find(name) and library.is_ours(error.path)):
+            raise
         download = service.download(name)
         _warn_of_memory(service, download.spec)
         show_progress(download.follow(), download.spec)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from mistral_chat import system
-from mistral_chat.errors import DownloadFailed, NotEnoughDisk
+from mistral_chat.errors import DownloadFailed, ModelUnusable, NotEnoughDisk
 from mistral_chat.model_listing import DownloadProgress, Stage
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
@@ -122,10 +122,18 @@ class Download(ModelTask):
                 system.delete(path)
             if all(target.exists() for target in self._targets):
                 self._total = self._bytes_on_disk()
+                self._check_existing()
             else:
                 self._download_all()
         finally:
             lock.release()
+
+    def _check_existing(self) -> None:
+        try:
+            self._library.find(self.spec, any_kind=True)
+        except ModelUnusable as error:
+            advice = f"Before you download it again, run: mistral-chat models rm {self.spec}"
+            raise ModelUnusable(error.path, f"{error.problem} {advice}") from error
 
     def _create_folders(self, parent: Path) -> None:
         try:

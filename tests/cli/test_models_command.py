@@ -155,6 +155,17 @@ def test_a_split_model_with_a_lost_part_is_removed_by_its_name(hub: HubServer, o
         assert not first.parent.exists()
 
 
+def test_a_damaged_file_is_downloaded_again_after_the_command_that_is_named(hub: HubServer, tiny: Path) -> None:
+    tiny.write_bytes(gguf_bytes(SIZE)[:50_000])
+    result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
+    assert result.exit_code == 1
+    assert "the file is incomplete" in result.stderr
+    assert (command := f"mistral-chat models rm {SPEC}") in result.stderr
+    assert models(*command.split()[2:]).exit_code == 0
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).exit_code == 0
+    assert models("pull", str(tiny), HF_ENDPOINT=hub.endpoint).exit_code == 0
+
+
 def test_an_unknown_model_cannot_be_downloaded() -> None:
     assert models("pull", "nothing").exit_code == 1
     assert "has no quantization" in models("pull", "mistral-7b-instruct-v0.3:Q9").stderr
