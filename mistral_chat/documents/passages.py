@@ -24,8 +24,8 @@ LONG_ENOUGH: Final = 128
 """Tokens after which a passage ends at the next heading."""
 SEPARATOR: Final = " \u203a "
 """Separates the headings on a passage's first line."""
-_LONGEST_PATH: Final = 160
-"""Characters of the line of headings."""
+_PATH_LENGTHS: Final = (160, 80, 40, 20, 10)
+"""Maximum characters of the line of headings: the first with few tokens, as some vocabularies have many tokens a letter."""
 _OVERLAP: Final = 40
 """Maximum tokens of the last sentence that the next piece of a split paragraph repeats; a longer sentence is not repeated."""
 
@@ -67,35 +67,34 @@ def cut(
 ) -> Iterator[DocumentPassage]:
     """Split `blocks` into passages of up to `longest` tokens, as `count` counts them."""
     waiting: list[_Piece] = []
-    size = 0
+    first_path, size = "", 0
     for block in blocks:
-        path = _path(block.headings)
-        room = longest - _size(path, count)
-        for piece in _pieces(block, count, room):
+        path, above = _path(block.headings, count, longest // 4)
+        for piece in _pieces(block, count, longest - above):
             heading = "\n".join(_below(waiting[-1].headings, piece.headings)) if waiting else ""
             added = piece.tokens + 2 + (count(heading) + 1 if heading else 0)
             apart = heading and size >= min(LONG_ENOUGH, longest // 2)
             turned = bool(waiting) and waiting[-1].page != piece.page
             if waiting and (apart or turned or size + added > longest):
-                yield _passage(waiting, count)
+                yield _passage(waiting, first_path, count)
                 waiting, heading = [], ""
             if not waiting:
-                size = _size(path, count)
-                added = piece.tokens
+                first_path, size, added = path, above, piece.tokens
             waiting.append(piece)
             size += added
     if waiting:
-        yield _passage(waiting, count)
+        yield _passage(waiting, first_path, count)
 
 
-def _path(headings: Sequence[str]) -> str:
-    """Join the headings on one line; if they are too long, the innermost are kept."""
-    path = SEPARATOR.join(headings)
-    return path if len(path) <= _LONGEST_PATH else "…" + path[1 - _LONGEST_PATH :]
-
-
-def _size(path: str, count: Callable[[str], int]) -> int:
-    return count(path) + 2 if path else 0
+def _path(headings: Sequence[str], count: Callable[[str], int], most: int) -> tuple[str, int]:
+    """Join the headings on one line of about `most` tokens, and count these; if they are too long, the innermost are kept."""
+    line = SEPARATOR.join(headings)
+    for length in _PATH_LENGTHS:
+        path = line if len(line) <= length else "…" + line[1 - length :]
+        size = count(path) + 2 if path else 0
+        if size <= most:
+            break
+    return path, size
 
 
 def _below(before: Sequence[str], after: Sequence[str]) -> list[str]:
@@ -109,12 +108,11 @@ def _below(before: Sequence[str], after: Sequence[str]) -> list[str]:
     return new
 
 
-def _passage(pieces: Sequence[_Piece], count: Callable[[str], int]) -> DocumentPassage:
+def _passage(pieces: Sequence[_Piece], path: str, count: Callable[[str], int]) -> DocumentPassage:
     first = pieces[0]
     text = first.text
     for before, piece in pairwise(pieces):
         text += "".join(f"\n\n{heading}" for heading in _below(before.headings, piece.headings)) + piece.joined + piece.text
-    path = _path(first.headings)
     text = f"{path}\n\n{text}" if path else text
     return DocumentPassage(
         text=text,

@@ -76,6 +76,13 @@ def test_every_passage_fits_and_nothing_is_left_out(given_blocks: list[tuple[str
         assert set(re.findall(r"\w", block.text)) <= set("".join(each.text for each in inside))
 
 
+def test_headings_of_many_tokens_leave_room_for_the_text() -> None:
+    blocks = [Block("ข" * 1000, ("ก" * 120, "ค" * 120))]
+    passages = list(cut(blocks, lambda text: len(text.encode())))  # as a vocabulary without Thai counts
+    assert all(passage.tokens <= LONGEST for passage in passages)
+    assert len(passages) < 50
+
+
 @given(st.integers(1, 3000))
 def test_an_endless_word_is_cut_too(length: int) -> None:
     passages = list(cut([Block("x" * length)]))
