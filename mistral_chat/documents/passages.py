@@ -134,11 +134,12 @@ def _pieces(block: Block, count: Callable[[str], int], room: int) -> Iterator[_P
     for number, (start, end, size) in enumerate(
         _spans(text, _LINE if block.code else _SENTENCE, count, room - 2, overlap=not block.code)
     ):
-        line = block.line + text.count("\n", 0, start)
-        part = text[start:end].strip("\n").rstrip()
-        lead = len(text[start:end]) - len(text[start:end].lstrip("\n"))
-        last = line + lead + part.count("\n")
-        yield _Piece(part, block.headings, line + lead, last, block.page, size, "\n" if number else "\n\n")
+        below = text[start:end].lstrip("\n")
+        part = below.rstrip()
+        if part:
+            line = block.line + text.count("\n", 0, end - len(below))
+            joined = "\n" if number else "\n\n"
+            yield _Piece(part, block.headings, line, line + part.count("\n"), block.page, size, joined)
 
 
 def _spans(

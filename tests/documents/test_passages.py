@@ -83,6 +83,11 @@ def test_headings_of_many_tokens_leave_room_for_the_text() -> None:
     assert len(passages) < 50
 
 
+def test_a_long_run_of_spaces_makes_no_empty_passages() -> None:
+    passages = list(cut([Block("start" + " " * 60_000 + "end", ("Title",))], len))
+    assert [passage.text.split() for passage in passages] == [["Title", "start"], ["Title", "end"]]
+
+
 @given(st.integers(1, 3000))
 def test_an_endless_word_is_cut_too(length: int) -> None:
     passages = list(cut([Block("x" * length)]))
