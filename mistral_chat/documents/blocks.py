@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Final
 
 LONGEST_HEADING: Final = 120
-"""Characters of a heading that are kept."""
+"""Characters of a heading that are repeated with the text below it."""
 
 _DROPPED: Final = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
 
@@ -45,12 +45,6 @@ def legible(text: str) -> str:
     )
 
 
-def heading_text(text: str) -> str:
-    """A heading on one line, cut to `LONGEST_HEADING` characters."""
-    folded = " ".join(legible(text[: 4 * LONGEST_HEADING]).split())
-    return folded if len(folded) <= LONGEST_HEADING else folded[: LONGEST_HEADING - 1].rstrip() + "…"
-
-
 class Outline:
     """Tracks the headings above the current position, and numbers the lines of the text."""
 
@@ -68,16 +62,22 @@ class Outline:
         return tuple(text for _, text in self._levels)
 
     def heading(self, level: int, text: str, line: int | None = None) -> Iterator[Block]:
-        """Enter a heading of `level`, 1 being the outermost. Yields the previous heading if nothing was below it."""
-        folded = heading_text(text)
+        """Enter a heading of `level`, 1 being the outermost.
+
+        Yields the previous heading if nothing was below it, and this one if it is shortened.
+        """
+        folded = " ".join(legible(text).split())
         if not folded:
             return
+        shortened = len(folded) > LONGEST_HEADING
         kept = list(takewhile(lambda each: each[0] < level, self._levels))
         if self._unused is not None and len(kept) < len(self._levels):
             yield from self.rest()
-        self._levels = [*kept, (level, folded)]
+        self._levels = [*kept, (level, folded[: LONGEST_HEADING - 1].rstrip() + "…" if shortened else folded)]
         self._unused = (self.headings, self.line if line is None else line)
-        if line is None:
+        if shortened:
+            yield from self.block(folded, line=line)
+        elif line is None:
             self.line += 1
 
     def leave(self, level: int) -> None:

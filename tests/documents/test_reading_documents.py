@@ -58,6 +58,12 @@ def test_a_heading_with_nothing_below_it_is_not_lost() -> None:
     assert headed_texts([*markdown("# A\n## B\n# C\n")]) == [("A", "B"), ("", "C")]
 
 
+def test_a_paragraph_that_is_taken_for_a_heading_is_kept_whole(tmp_path: Path) -> None:
+    long = " ".join(f"word{number}" for number in range(40))
+    for name, content in (("a.markdown", f"{long}\n---\n\nbelow\n"), ("a.html", f"<h1>{long}<p>below")):
+        assert [block.text for block in read(tmp_path, name, content)] == [long, "below"]
+
+
 def test_plain_text_headings_are_recognised() -> None:
     text = "TERMS AND CONDITIONS\n\n1. Scope\n\nAll of it.\n\n1.1 More\n\nText.\n\nNotes\n*****\n\nLast words.\n"
     assert headed_texts([*plain_text(text)]) == [
