@@ -19,6 +19,8 @@ _BLOCK_TAGS: Final = (
 )
 _BREAKS: Final = frozenset(_BLOCK_TAGS.split())
 _LINES: Final = frozenset({"br", "li", "tr"})
+_CONTENT: Final = frozenset({"body", "main", "article", "h1"})
+"""What is never skipped: before it, an end tag is missing."""
 _HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _CELLS: Final = frozenset({"td", "th"})
 
@@ -38,6 +40,8 @@ class HtmlBlocks(HTMLParser):
 
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
         """Start a block, a line, a cell or skipped content."""
+        if tag in _CONTENT:
+            self._skipping.clear()
         if tag in _SKIPPED:
             self._skipping.append(tag)
         elif tag in _HEADINGS:
@@ -56,8 +60,9 @@ class HtmlBlocks(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         """End what `handle_starttag` started."""
         if self._skipping:
-            if tag == self._skipping[-1]:
-                self._skipping.pop()
+            if tag in self._skipping:
+                while self._skipping.pop() != tag:
+                    pass
         elif tag == "pre":
             self._end_block()
             self._preformatted = max(0, self._preformatted - 1)

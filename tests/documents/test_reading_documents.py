@@ -138,6 +138,20 @@ def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<svg><title>x</svg><p>kept",
+        "<nav><select><option>x</nav>kept",
+        "<title>x<body>kept",
+        "<nav>x<nav>x<main><p>kept",
+        "<nav><h2>x</h2><nav>x</nav>x</nav><p>kept",
+    ],
+)
+def test_html_after_a_missing_end_tag_is_read(tmp_path: Path, page: str) -> None:
+    assert headed_texts(read(tmp_path, "a.html", page)) == [("", "kept")]
+
+
 def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path) -> None:
     content = documents.docx([("Heading1", "Lease"), ("", "One."), ("berschrift2", "Mängel"), ("", "Zwei.")], rows=[["a", "b"]])
     assert headed_texts(read(tmp_path, "a.docx", content)) == [
