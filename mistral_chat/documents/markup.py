@@ -38,6 +38,13 @@ class HtmlBlocks(HTMLParser):
         self._heading = 0
         self._preformatted = 0
 
+    def parse_html_declaration(self, i: int) -> int:
+        """Skip a malformed declaration, at which Python 3.11 raises `AssertionError`."""
+        try:
+            return super().parse_html_declaration(i)
+        except AssertionError:
+            return self.parse_bogus_comment(i)
+
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
         """Start a block, a line, a cell or skipped content."""
         if tag in _CONTENT:

@@ -152,6 +152,12 @@ def test_html_after_a_missing_end_tag_is_read(tmp_path: Path, page: str) -> None
     assert headed_texts(read(tmp_path, "a.html", page)) == [("", "kept")]
 
 
+@pytest.mark.parametrize("declaration", ["<![foo]>", "<![1]>", "<![", "<![if IE]>", "<![endif]-->", "<!x"])
+def test_html_with_a_malformed_declaration_is_read(tmp_path: Path, declaration: str) -> None:
+    found = headed_texts(read(tmp_path, "a.html", f"<p>before<p>{declaration}<p>after"))
+    assert (found[0], found[-1]) == (("", "before"), ("", "after"))
+
+
 def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path) -> None:
     content = documents.docx([("Heading1", "Lease"), ("", "One."), ("berschrift2", "Mängel"), ("", "Zwei.")], rows=[["a", "b"]])
     assert headed_texts(read(tmp_path, "a.docx", content)) == [
