@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from mistral_chat.documents.text_files import PROBED, looks_binary
 LARGEST_IN_FOLDER: Final = 8 * 1024**2
 """Maximum bytes of a text file found in a folder; larger ones are probably data, and have to be named."""
 _LARGEST_RULES: Final = 1 << 20
+_FAST_RULE: Final = re.compile(r"(?=.{,4096}$)[^*]*(?:\*++[^*]*){,4}")
+"""Matching one name with a longer rule or one of more wildcards may take minutes."""
 _TEXT_KINDS: Final = frozenset({"text", "code", "python", "markdown", "html"})
 
 
@@ -51,11 +54,15 @@ def _rules_above(folder: Path) -> list[_Rules]:
 
 
 def _rules_in(folder: Path) -> _Rules | None:
+    path = folder / ".gitignore"
     try:
-        with (folder / ".gitignore").open("rb") as file:
-            lines = file.read(_LARGEST_RULES).decode("utf-8", "replace").splitlines()
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_RULES).decode("utf-8", "replace")
     except OSError:
         return None
+    lines = list(filter(_FAST_RULE.fullmatch, text.splitlines()))
     try:
         return _Rules(folder, GitIgnoreSpec.from_lines(lines))
     except ValueError:  # one of the patterns is invalid; git ignores such a line too

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from mistral_chat.documents.folders import documents_in
@@ -51,6 +53,14 @@ def test_a_gitignore_is_obeyed_in_every_folder(tmp_path: Path) -> None:
         },
     )
     assert names(tmp_path) == ["keep.log", "sub/b.log", "sub/top.txt"]
+
+
+def test_a_gitignore_cannot_stop_the_search(tmp_path: Path) -> None:
+    tree(tmp_path, **{"a" * 104 + ".txt": "x", ".gitignore": "*a*a*a*a*a*a*b\n*.min.*\n", "b.min.txt": "x", "sub/c.txt": "x"})
+    os.mkfifo(tmp_path / "sub" / ".gitignore")
+    began = time.process_time()
+    assert names(tmp_path) == ["a" * 104 + ".txt", "sub/c.txt"]
+    assert time.process_time() - began < 5
 
 
 def test_gitignore_rules_above_the_folder_apply_in_a_repository(tmp_path: Path) -> None:
