@@ -78,20 +78,23 @@ def _is_pattern(line: str) -> bool:
 
 
 def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
-    own = _rules_in(folder)
-    rules = [*above, own] if own else above
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith(".") or entry.is_symlink() or _ignored(path, rules, folder=entry.is_dir()):
+    waiting = [(folder, True, above)]
+    while waiting:
+        path, is_folder, rules = waiting.pop()
+        if not is_folder:
+            if path.is_file() and _wanted(path):
+                yield path
             continue
-        if entry.is_dir():
-            yield from _below(path, rules)
-        elif entry.is_file() and _wanted(path):
-            yield path
+        if own := _rules_in(path):
+            rules = [*rules, own]
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            continue
+        for entry in entries:
+            inner, is_folder = Path(entry.path), entry.is_dir()
+            if not (entry.name.startswith(".") or entry.is_symlink() or _ignored(inner, rules, folder=is_folder)):
+                waiting.append((inner, is_folder, rules))
 
 
 def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:

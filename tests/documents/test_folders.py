@@ -68,6 +68,20 @@ def test_gitignore_rules_above_the_folder_apply_in_a_repository(tmp_path: Path) 
     assert names(tmp_path / "docs") == ["a.md", "c.txt"]
 
 
+def test_documents_are_found_below_a_thousand_folders(tmp_path: Path) -> None:
+    chain = [tmp_path]
+    for _ in range(1200):
+        chain.append(chain[-1] / "d")
+        chain[-1].mkdir()
+    (deepest := chain[-1] / "a.md").write_text("x")
+    try:
+        assert len(names(tmp_path)) == 1
+    finally:  # pytest could not delete them
+        deepest.unlink()
+        for folder in reversed(chain[1:]):
+            folder.rmdir()
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     tree(tmp_path, **{"in/a.md": "x", "out/b.md": "x"})
     (tmp_path / "in" / "link").symlink_to(tmp_path / "out")
