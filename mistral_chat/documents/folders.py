@@ -37,6 +37,8 @@ class _Rules:
 def documents_in(path: Path) -> Iterator[Path]:
     """Yield `path` itself if it is a file, otherwise the documents in it and in its subfolders, sorted by name.
 
+    A folder that cannot be opened is yielded itself.
+
     Left out are hidden files and folders, links, what a ``.gitignore`` in the folder or above it in the same repository leaves
     out, and files of unknown kinds. A file that was named is never left out.
     """
@@ -89,7 +91,9 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
             rules = [*rules, own]
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                yield path
             continue
         for entry in entries:
             inner, is_folder = Path(entry.path), entry.is_dir()

@@ -292,6 +292,8 @@ class DocumentIndexer:
             return "failed", 0, "its name is not valid text; rename it" if unnamed else "no such file"
         if known is not None and known.status == "indexed" and (known.size, known.mtime) == (facts.st_size, facts.st_mtime_ns):
             return "unchanged", known.passages, known.note
+        if known is None and path.is_dir():
+            return "failed", 0, "this folder cannot be opened"
         kind = kind_of(path) or "text"
         document_id = documents.add_document(collection, str(path), kind=kind, size=facts.st_size, mtime=facts.st_mtime_ns)
         with suppress(DocumentNotFound):  # another window removed it
@@ -309,6 +311,10 @@ class DocumentIndexer:
                 problem = "its pages contain no text; scanned pages are not supported" if empty else "it contains no text"
                 raise DocumentUnreadable(problem)  # noqa: TRY301 - handled below
             file_hash = _hash(path)
+            empty = [block.page for block in blocks if not block.text]
+            if not passages:
+                scanned = "its pages contain no text; scanned pages are not supported"
+                raise DocumentUnreadable(scanned if empty else "it contains no text")  # noqa: TRY301 (told below)
         except (DocumentUnreadable, OSError) as error:
             problem = error.problem if isinstance(error, DocumentUnreadable) else error.strerror or "it cannot be read"
             documents.set_failed(document_id, problem)

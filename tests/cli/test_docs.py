@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from support import documents
 from support.effort import cases
 from support.embedding_models import HOW, minilm_file, tiny_bert
+from support.privileges import without_privileges
 from support.stores import Clock, chat
 
 from mistral_chat.cli.main import cli
@@ -81,6 +82,17 @@ def test_a_folder_is_indexed_and_each_file_that_fails_is_named(program: Program,
     assert "ZIP archive" in messages["bad.docx"]
     again = as_json(program, *words_only("docs", "add", str(folder), "-C", "home"), code=1)
     assert sorted(row["status"] for row in again) == ["failed", "failed", "unchanged", "unchanged"]
+
+
+def test_a_subfolder_that_cannot_be_opened_is_named(program: Program, folder: Path) -> None:
+    (folder / "sub" / "bad.docx").unlink()
+    (folder / "scan.pdf").unlink()
+    (folder / "sub").chmod(0)
+    rows = without_privileges(lambda: as_json(program, *words_only("docs", "add", str(folder)), code=1))
+    (folder / "sub").chmod(0o700)
+    failed = [(row["document"], row["message"]) for row in rows if row["status"] == "failed"]
+    assert failed == [(str(folder / "sub"), "this folder cannot be opened")]
+    assert {row["status"] for row in as_json(program, *words_only("docs", "update"))} == {"unchanged"}
 
 
 def test_a_question_finds_the_passage_with_its_page_and_lines(program: Program, folder: Path) -> None:
