@@ -410,10 +410,9 @@ def recall(program: Program, /, conversation: str, query: str, *, tokens: int | 
 
     with closing(program.open_store()) as store, program.embedding_model() as embedder:
         conversation_id = store.resolve(conversation)
-        turns = store.turns(conversation_id)
         with closing(ConversationRecall(store, conversation_id, Relevance(embedder))) as recalling:
             progress = Progress(sys.stderr)
-            while left := recalling.add_vectors(turns, most=64):
+            while left := recalling.add_vectors(turns := store.turns(conversation_id), most=64):
                 progress.show(f"embedding {left:,} exchanges")
             progress.clear()
             most = None if tokens else MOST_EXCHANGES

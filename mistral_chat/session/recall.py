@@ -106,7 +106,8 @@ class ConversationRecall:
         for start in range(0, len(wanted), _BATCH):
             batch = wanted[start : start + _BATCH]
             vectors = embedder.embed_passages([text for turn in batch for text in _embedded(turn)])
-            rows = [(turn.turn_id, vectors[_ROWS * n : _ROWS * (n + 1)].tobytes()) for n, turn in enumerate(batch)]
+            blobs = (vectors[row : row + _ROWS].tobytes() for row in range(0, len(vectors), _ROWS))
+            rows = [(turn.turn_id, turn.turn.reply, blob) for turn, blob in zip(batch, blobs, strict=True)]
             add_turn_vectors(self._store.database, embedder.key, rows)
         return len(missing)
 

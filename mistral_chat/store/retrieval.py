@@ -194,13 +194,17 @@ def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[s
     return chosen
 
 
-def add_turn_vectors(database: Database, model: str, vectors: Iterable[tuple[str, bytes]]) -> None:
-    """Store the vectors of exchanges, 16-bit floats, by turn id; deleted turns are ignored."""
+def add_turn_vectors(database: Database, model: str, vectors: Iterable[tuple[str, str, bytes]]) -> None:
+    """Store the vectors of exchanges, 16-bit floats, each with its turn's id and the reply it was made of.
+
+    Those of deleted turns, and of replies that have changed or are being written, are ignored.
+    """
+    query = "SELECT row, reply FROM turns WHERE id = ? AND writer IS NULL"
     with database.write() as connection:
-        connection.executemany(
-            "INSERT OR REPLACE INTO turn_vectors (turn, model, vector) SELECT row, ?, ? FROM turns WHERE id = ?",
-            ((model, vector, turn_id) for turn_id, vector in vectors),
-        )
+        for turn_id, reply, vector in vectors:
+            turn = connection.execute(query, (turn_id,)).fetchone()
+            if turn is not None and turn["reply"] == reply:
+                connection.execute("INSERT OR REPLACE INTO turn_vectors VALUES (?, ?, ?)", (turn["row"], model, vector))
 
 
 def turn_vectors(database: Database, model: str, conversation_id: str) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mistral_chat.cli.main import cli
 from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.wiring import Program
 from mistral_chat.documents.folders import documents_in
+from mistral_chat.engine.llama.embedding import EmbeddingModel
 
 LEASE = (
     "# Lease\n\n## Repairs\n\nThe landlord repairs the roof within two weeks.\n\n## Rent\n\nThe rent is due on the first day.\n"
@@ -319,6 +321,25 @@ def test_chats_recall_prints_what_would_be_recalled(program: Program) -> None:
     assert sum(each["tokens"] for each in every) <= 100
     plain = run(program, *words_only("chats", "recall", made, "Where did my sister move?"))
     assert "Earlier in this conversation" in plain.stdout
+
+
+def test_chats_recall_ends_although_a_reply_is_continued_while_it_is_embedded(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, embeds, calls = conversation(program), EmbeddingModel.embed_passages, list[int]()
+
+    def interrupted(model: EmbeddingModel, texts: Sequence[str]) -> Any:
+        calls.append(len(texts))
+        assert len(calls) < 10, "it goes on for ever"
+        if len(calls) == 1:
+            with closing(program.open_store()) as store:
+                store.finish_reply(store.turns(made)[-1].turn_id, "Item 29 is broken.", finish_reason="stop")
+        return embeds(model, texts)
+
+    monkeypatch.setattr(EmbeddingModel, "embed_passages", interrupted)
+    model = tiny_bert(tmp_path / "a.gguf")
+    assert run(program, "chats", "recall", made, "Which item?", "--embedding-model", str(model)).exit_code == 0
+    assert calls[:3] == [48, 48, 3], "three texts of each exchange, and those of the new one"
 
 
 def test_chats_recall_finds_paraphrases_with_an_embedding_model(program: Program) -> None:

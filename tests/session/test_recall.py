@@ -213,7 +213,8 @@ def test_vectors_of_an_earlier_version_are_made_again(store: ConversationStore, 
     conversation_id, turns = said(store, FACTS)
     with closing(ConversationRecall(store, conversation_id, Relevance(minilm))) as recall:
         recall.add_vectors(turns)
-        add_turn_vectors(store.database, minilm.key, [(turns[0].turn_id, minilm.embed_query("one vector").tobytes())])
+        vector, first = minilm.embed_query("one vector").tobytes(), turns[0]
+        add_turn_vectors(store.database, minilm.key, [(first.turn_id, first.turn.reply, vector)])
         assert recall.add_vectors(turns) == 1
         assert recall.add_vectors(turns) == 0
 

@@ -46,7 +46,7 @@ def rebuild(store: ConversationStore) -> str:
             store.tag(doomed, SECRETS[4])
             store.set_overrides(doomed, system=f"You love {SECRETS[5]}")
             store.set_passages(turns[1], [Passage(kind="exchange", text=SECRETS[7], source="earlier", key=turns[0])])
-            add_turn_vectors(store.database, "small", [(turns[1], SECRETS[7].encode())])
+            add_turn_vectors(store.database, "small", [(turns[0], store.turn(turns[0]).turn.reply, SECRETS[7].encode())])
         chat(store, (f"ordinary question {place}", f"ordinary answer {place} " * 50))
     return doomed
 

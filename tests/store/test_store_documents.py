@@ -307,11 +307,17 @@ def test_exchanges_are_found_by_stems_and_follow_what_changes(store: Conversatio
 
 def test_vectors_of_exchanges_go_when_their_text_changes(store: ConversationStore) -> None:
     conversation, (first, second) = chat(store, ("one", "1"), ("two", "2"))
-    add_turn_vectors(store.database, "small", [(first, b"a"), (second, b"b"), ("gone", b"c")])
-    add_turn_vectors(store.database, "large", [(first, b"d")])
+    add_turn_vectors(store.database, "small", [(first, "1", b"a"), (second, "2", b"b"), ("gone", "", b"c")])
+    add_turn_vectors(store.database, "large", [(first, "1", b"d")])
     assert turn_vectors(store.database, "small", conversation) == {first: b"a", second: b"b"}
     store.write_reply(second, "2 and more")
     assert turn_vectors(store.database, "small", conversation) == {first: b"a"}
+    add_turn_vectors(store.database, "small", [(second, "2 and more", b"e")])
+    store.finish_reply(second, "2 and more text", finish_reason="stop")
+    add_turn_vectors(store.database, "small", [(second, "2", b"b"), (second, "2 and more", b"e")])
+    assert turn_vectors(store.database, "small", conversation) == {first: b"a"}, "the others are of an earlier reply"
+    add_turn_vectors(store.database, "small", [(second, "2 and more text", b"f")])
+    assert turn_vectors(store.database, "small", conversation) == {first: b"a", second: b"f"}
 
 
 def test_content_words_leave_out_function_words() -> None:
