@@ -185,15 +185,18 @@ class DocumentStore:
 
         Each document is a separate transaction, so that others can write in between.
         """
+        query = "SELECT row, name, created FROM collections WHERE row = ?"
         with self.database.read() as connection:
-            row = _collection(connection, name)
+            collection = connection.execute(query, (_collection(connection, name),)).fetchone()
+            row = collection["row"]
             documents = connection.execute("SELECT id FROM documents WHERE collection = ?", (row,)).fetchall()
         for document in documents:
             with suppress(DocumentNotFound):  # another program was faster
                 self.delete_documents(document["id"], forget=forget)
         with self.database.write() as connection:
-            _delete_collection(connection, row)
-            trash.note_purge(connection)
+            if connection.execute(query, (row,)).fetchone() == collection:  # otherwise the row is another collection's by now
+                _delete_collection(connection, row)
+                trash.note_purge(connection)
 
     def delete_unused(self, older_than: timedelta) -> None:
         """Delete the files that were attached longer ago and that neither a conversation nor a turn uses.

@@ -4,7 +4,7 @@ import contextlib
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -180,6 +180,24 @@ def test_a_deleted_collection_leaves_no_byte(store: ConversationStore, database:
     (left,) = store.turn(turn).turn.passages
     assert (left.text, left.key, left.tokens) == ("", "", 4)
     assert len(found(store, "ordinary")) == 30
+
+
+@pytest.mark.parametrize("name", ["another", "doomed"])
+def test_a_collection_that_two_windows_delete_takes_no_new_one_with_it(
+    store: ConversationStore, database: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    add(store, "doomed", "/old.txt", "a heron")
+    delete = store.documents.delete_documents
+
+    def overtaken(*document_ids: str, **more: Any) -> None:
+        delete(*document_ids, **more)
+        with contextlib.closing(open_store(database, clock)) as other:
+            other.documents.delete_collection("doomed")
+            add(other, name, "/new.txt", "an egret")  # gets the place of the other in the table
+
+    monkeypatch.setattr(store.documents, "delete_documents", overtaken)
+    store.documents.delete_collection("doomed")
+    assert found(store, "egret", name) == [("/new.txt", 0)]
 
 
 def test_deleting_a_document_keeps_the_index_correct(store: ConversationStore, database: Path) -> None:
