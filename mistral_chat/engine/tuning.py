@@ -78,7 +78,7 @@ def _tuning(entry: dict[str, Any]) -> Tuning:
     """Parse a tuning from JSON.
 
     Raises:
-        TypeError: it was written by another version.
+        AttributeError, TypeError, ValueError: it was written by another version.
     """
     costs = tuple((int(size), float(cost)) for size, cost in entry.pop("batch_costs", ()))
     return Tuning(**entry, batch_costs=costs)
@@ -97,7 +97,7 @@ class TuningFile:
         entry = self._read().get(key)
         try:
             return _tuning(entry) if entry else None
-        except TypeError:
+        except (AttributeError, TypeError, ValueError):
             return None  # written by another version
 
     def has(self, key: str) -> bool:

@@ -54,7 +54,7 @@ def test_measurements_are_saved_for_the_owner_alone(tmp_path: Path) -> None:
     assert [each.name for each in (tmp_path / "cache").iterdir()] == ["tuning.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"one": {"threads": 1}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"one": {"threads": 1}}', '{"one": "quick"}', '{"one": {"batch_costs": [1]}}'])
 def test_a_damaged_file_counts_as_missing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tuning.json"
     path.write_text(text)
