@@ -141,7 +141,11 @@ class TuningJob:
         A measurement that was cancelled, or that other programs would have distorted, is repeated later.
         """
         if not self.file.frozen and not self.file.has(self.key) and is_quiet(cancel):
-            self.run(cancel)
+            try:
+                self.run(cancel)
+            except OSError:
+                self.file.frozen = True  # nothing can be saved before a restart
+                raise
 
     def run(self, cancel: CancelToken) -> Tuning | None:
         """Measure the model and save the result; None if it gave none, or `cancel` was set before the first."""

@@ -173,6 +173,25 @@ def test_a_result_that_cannot_be_saved_names_the_file(tmp_path: Path, monkeypatc
     assert file.get("key") is None
 
 
+def test_a_model_whose_result_cannot_be_saved_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the processor is busy for half a minute in each pause of the chat."""
+    measured: list[Path] = []
+
+    def measure(path: Path, *_: object) -> list[Tuning]:
+        measured.append(path)
+        return [DEFAULT]
+
+    monkeypatch.setattr(room, "is_quiet", lambda _cancel: True)
+    monkeypatch.setattr(room, "measure", measure)
+    (tmp_path / "cache").write_text("This is no folder.")
+    file = TuningFile(tmp_path / "cache" / "tuning.json")
+    job = TuningJob(path=tmp_path / "model.gguf", settings=EngineSettings(), key="one", file=file)
+    with pytest.raises(OSError, match="cache"):
+        job.run_once(CancelToken())
+    job.run_once(CancelToken())
+    assert len(measured) == 1
+
+
 def test_the_child_prints_each_way_as_a_line_and_keeps_to_the_users_choice(
     tiny_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
