@@ -68,6 +68,11 @@ def test_a_model_is_loaded_even_if_that_cannot_be_recorded(demo_model: Path, tmp
     smoke_test(demo_model, tmp_path)
 
 
+def test_a_damaged_record_counts_as_empty(demo_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "tried").write_bytes(b"\xff\n")
+    smoke_test(demo_model, tmp_path / "tried")
+
+
 def test_errors_that_are_not_crashes_are_left_to_the_loader(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("This is no GGUF file.")

@@ -70,7 +70,7 @@ class Probe:
         self._child: subprocess.Popen[str] | None = None
         try:
             passed = record.read_text(encoding="utf-8").split()
-        except OSError:
+        except (OSError, ValueError):
             passed = []
         if self._mark not in passed:
             how = json.dumps(asdict(settings) if settings else None)
