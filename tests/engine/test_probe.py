@@ -73,6 +73,16 @@ def test_a_damaged_record_counts_as_empty(demo_model: Path, tmp_path: Path) -> N
     smoke_test(demo_model, tmp_path / "tried")
 
 
+def test_a_test_that_the_system_ended_does_not_blame_the_file(demo_model: Path, tmp_path: Path) -> None:
+    with Probe(demo_model, EngineSettings(), tmp_path / "tried") as probe:
+        assert probe._child is not None
+        probe._child.kill()
+        with pytest.raises(EngineLoadFailed, match="memory") as caught:
+            probe.wait_decoded()
+    assert "damaged" not in str(caught.value)
+    assert not (tmp_path / "tried").exists()
+
+
 def test_errors_that_are_not_crashes_are_left_to_the_loader(tmp_path: Path) -> None:
     path = tmp_path / "text.gguf"
     path.write_text("This is no GGUF file.")

@@ -113,11 +113,14 @@ class Probe:
         if code in {0, 1}:
             return False
         name = signal.Signals(-code).name if code < 0 else f"exit code {code:#x}"
-        raise EngineLoadFailed(
-            self._path,
-            f"llama.cpp crashed ({name}) in a test. The file is damaged, or this build of "
-            "llama-cpp-python does not support this CPU. Try `engine.repack: false` in config.yaml, or another file.",
-        )
+        if name == "SIGKILL":
+            reason = "its test was killed; memory may be short, or reading the file took longer than 10 minutes."
+        else:
+            reason = (
+                f"llama.cpp crashed ({name}) in a test. The file is damaged, or this build of "
+                "llama-cpp-python does not support this CPU. Try `engine.repack: false` in config.yaml, or another file."
+            )
+        raise EngineLoadFailed(self._path, reason)
 
     def __enter__(self) -> Self:
         return self
