@@ -81,8 +81,10 @@ def main() -> None:
     growth = memory[-1] / settled - 1
     say(f"memory after {SETTLED} turns, at the end", f"{settled / 1e6:.1f} MB, {memory[-1] / 1e6:.1f} MB: {growth:+.1%}")
     failed = growth > GROWTH
-    for name, chosen in (("short", times[1:]), ("long", times[9::10])):
-        like = [time for place, time in enumerate(times, 1) if place > 1 and (place % 10 == 0) == (name == "long")] or chosen
+    for name in ("short", "long"):
+        like = [time for place, time in enumerate(times, 1) if place > 1 and (place % 10 == 0) == (name == "long")]
+        if not like:
+            continue
         ratio = max(like) / statistics.median(like)
         over = sum(time > SLOWEST * statistics.median(like) for time in like)
         say(
