@@ -87,22 +87,18 @@ def locate_contents(
     Raises:
         PromptFormatError: the template refuses the blocks or does not work.
     """
-    fields = [field for place, block in enumerate(blocks) for field in _fields(place, block, renderer.source)]
+    given = len(blocks) if tail is None else len(blocks) - 1
+    sources = [renderer.source] * given + [""]  # no template cuts the tail
+    fields = [field for place, block in enumerate(blocks) for field in _fields(place, block, sources[place])]
     open_, close, again, break_ = _unused(block.text for block in blocks)
 
     def rendered(write: Callable[[int, _Field], str]) -> str:
-        given = len(blocks) if tail is None else len(blocks) - 1
         messages: list[dict[str, str]] = [{"role": str(block.role), "content": ""} for block in blocks[:given]]
         texts = [write(i, field) if field.text else "" for i, field in enumerate(fields)]
         for field, text in zip(fields, texts, strict=True):
             if field.block < given:
                 messages[field.block][field.name] = text
-        end = (
-            ""
-            if tail is None
-            else tail + "".join(text for field, text in zip(fields, texts, strict=True) if field.block >= given)
-        )
-        return renderer.render(messages, generation=generation) + end
+        return renderer.render(messages, generation=generation) + ("" if tail is None else tail + texts[-1])
 
     text = rendered(lambda _, field: field.text)
     outline = rendered(lambda i, _: f"{open_}{i}{close}")

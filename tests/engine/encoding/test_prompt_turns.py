@@ -118,6 +118,14 @@ def test_a_reply_that_is_being_written_extends_the_prompt(opened: Opened) -> Non
     assert ended.turns[-1].closing
 
 
+def test_a_thinking_reply_is_continued_with_its_thoughts(opened: Opened) -> None:
+    """After a restart, when the tokens that it was sampled as are no longer known."""
+    vocabulary, chosen = opened
+    reply = "<think>\nHm.\n</think>\n\nYes, "
+    encoding = chosen.encode("", [PromptTurn(key="a", user="One?", reply=reply)])
+    assert reply.strip() in b"".join(vocabulary.piece(token) for token in encoding.tokens).decode()
+
+
 def test_an_empty_conversation_is_just_the_head(opened: Opened) -> None:
     _, chosen = opened
     system = "Be brief."
