@@ -144,18 +144,17 @@ def _unused(texts: Iterable[str]) -> list[str]:
 
 def _variants(field: _Field, block: MergedMessage) -> Iterator[tuple[str, int]]:
     """Yield a content as templates render it: unchanged, stripped, or without reasoning; and where each starts in the block."""
-    yield field.text, field.offset
-    texts = [field.text]
+    texts = [(field.text, field.offset)]
+    yield texts[0]
     if block.role is Role.ASSISTANT and _THOUGHT_ENDS in field.text:
-        texts.append(field.text.rsplit(_THOUGHT_ENDS, 1)[1])
-    for text in texts:
-        base = field.offset + len(field.text) - len(text)
+        answer = field.text.rsplit(_THOUGHT_ENDS, 1)[1]
+        texts.append((answer, field.offset + len(field.text) - len(answer)))
+    found = texts[:1]
+    for text, base in texts:
         for strip in (None, " ", "\n"):
-            left = len(text) - len(text.lstrip(strip))
-            yield text.strip(strip), base + left
-            yield text.lstrip(strip), base + left
-            yield text.rstrip(strip), base
-        yield text, base
+            start = base + len(text) - len(text.lstrip(strip))
+            found += [(text.strip(strip), start), (text.lstrip(strip), start), (text.rstrip(strip), base)]
+    yield from list(dict.fromkeys([*found, *texts]))[1:]
 
 
 def _align(

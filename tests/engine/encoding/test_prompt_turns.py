@@ -12,11 +12,12 @@ from support.chat_templates import FAMILIES
 from support.gguf_factory import write_gguf
 
 from mistral_chat.conversation import Message, Role
+from mistral_chat.engine.encoding import rendered_prompt
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mistral_chat.engine.encoding.format import PromptFormat
@@ -124,6 +125,22 @@ def test_a_thinking_reply_is_continued_with_its_thoughts(opened: Opened) -> None
     reply = "<think>\nHm.\n</think>\n\nYes, "
     encoding = chosen.encode("", [PromptTurn(key="a", user="One?", reply=reply)])
     assert reply.strip() in b"".join(vocabulary.piece(token) for token in encoding.tokens).decode()
+
+
+def test_a_template_that_rewrites_text_does_not_take_a_second(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way in which a template may have stripped a text is tried once."""
+    tried: list[int] = []
+    real = rendered_prompt._matching
+
+    def matching(text: str, place: int, variants: Iterator[tuple[str, int]], after: str) -> Iterator[tuple[int, int]]:
+        tried.append(place)
+        return real(text, place, variants, after)
+
+    monkeypatch.setattr(rendered_prompt, "_matching", matching)
+    _, chosen = opened
+    turns = [PromptTurn(key=str(number), user="One?", reply="Yes.") for number in range(15)]
+    chosen.encode("", [*turns, PromptTurn(key="last", user="One more word?")])
+    assert len(tried) < 1000
 
 
 def test_an_empty_conversation_is_just_the_head(opened: Opened) -> None:
