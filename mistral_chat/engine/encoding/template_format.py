@@ -15,7 +15,7 @@ from mistral_chat.engine.encoding.format import NOTHING_SAMPLED, Encoding, Messa
 from mistral_chat.engine.encoding.rendered_prompt import RenderedPrompt, locate_contents
 from mistral_chat.engine.encoding.renderer import ESCAPE, TemplateRefusedError
 from mistral_chat.engine.encoding.role_layouts import RoleLayout, role_layouts
-from mistral_chat.engine.encoding.special_tokens import Fragment, SpecialTokenMatcher
+from mistral_chat.engine.encoding.special_tokens import Fragment, SpecialTokenMatcher, outside
 from mistral_chat.engine.encoding.template_traits import detect_traits
 from mistral_chat.engine.encoding.text import TextEncoder
 from mistral_chat.engine.encoding.token_spans import TokenIndex, TokenSpan
@@ -200,9 +200,13 @@ class TemplateFormat:
         said = arrangement.blocks[block].text[start:end]
         if found is None or layout.text[found[0] : found[1]].strip() != said.strip():
             return None
-        leading = self._shape.leading
-        lead = len(leading) if leading and layout.text.startswith(leading, found[0] - len(leading)) else 0
-        return TokenSpan(found[0] - lead, found[1], tokens, whole=True)
+        text, leading, (first, last) = layout.text, self._shape.leading, found
+        if not layout.exact:  # the span lacks the white space at its ends, if the template kept it
+            before, _, after = said.partition(said.strip())
+            first -= len(before) if text.endswith(self._shape.asking + leading + before, 0, first) else 0
+            last += len(after) if self._shape.closing and text.startswith(after + self._shape.closing, last) else 0
+        lead = len(leading) if leading and text.startswith(leading, first - len(leading)) else 0
+        return TokenSpan(first - lead, last, tokens, whole=True)
 
     def _runs(self, layout: RenderedPrompt, replies: Sequence[TokenSpan]) -> list[TokenSpan]:
         """Tokenize the rendered text, with `replies` in place of the text that they span.
@@ -218,7 +222,8 @@ class TemplateFormat:
             runs.append(TokenSpan(0, start, (self._tokenizer.bos,), whole=True))
         template = _between(layout, start) if layout.exact else [text]
         candidates = self._specials.within(template)
-        fragments = self._specials.split(text, candidates, layout.allowed, start)
+        apart_from = outside([(reply.start, reply.end) for reply in replies])
+        fragments = self._specials.split(text, candidates, lambda *match: layout.allowed(*match) and apart_from(*match), start)
         if layout.exact:
             self._check(layout, fragments, started=start > 0)
         used = {self._tokenizer.texts[each.token] for each in fragments if each.token is not None}

@@ -17,7 +17,7 @@ from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.generation import PromptTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from mistral_chat.engine.encoding.format import PromptFormat
@@ -104,6 +104,25 @@ def test_replies_keep_their_sampled_tokens(opened: Opened) -> None:
     assert encoding.turns[0].reply == plain.turns[0].reply
     assert encoding.turns[2] == plain.turns[2]
     assert all(turn.closing for turn in encoding.turns[:2])
+
+
+@pytest.mark.parametrize("reply", ["\n\nplain", "plain\n\n", "<think>\nHm.\n</think>\n\nYes."])
+def test_no_part_of_a_reply_is_in_a_rewritten_prompt_twice(
+    vocabulary: Callable[[str | Path], Vocabulary], gguf_folder: Path, reply: str
+) -> None:
+    """Where a template rewrites a message, the places of the others are known less exactly."""
+    template, marks = FAMILIES["rewriting"]
+    path = gguf_folder / "thoughts.gguf"
+    if not path.exists():
+        write_gguf(path, "v1", control=marks, user_defined=("<think>", "</think>"), space_prefix=False)
+    opened = vocabulary(path)
+    chosen = choose_format(opened, template, "", "template")
+    history = [PromptTurn(key="a", user="One?", reply=reply), PromptTurn(key="b", user="Two words?")]
+
+    def spelled(sampled: Mapping[str, Sequence[int]]) -> str:
+        return b"".join(opened.piece(token) for token in chosen.encode("", history, sampled=sampled).tokens).decode()
+
+    assert spelled({"a": opened.tokenize(reply)}) == spelled({})
 
 
 def test_a_reply_that_is_being_written_extends_the_prompt(opened: Opened) -> None:
