@@ -444,9 +444,7 @@ class MessageBox(Vertical):
             self._values = "", ()
             return found
         if self._values[0] != wanted.id:
-            self._values = wanted.id, ()
-            with suppress(MistralChatError):  # running the command says why there are none
-                self._values = wanted.id, await wanted.values(self._chat)
+            self._values = wanted.id, await self._chat.commands.values_of(wanted)
         return _value_rows(wanted, name[1:], begun, self._values[1])
 
 

@@ -24,6 +24,7 @@ from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
 from mistral_chat.config import Persona, Settings
+from mistral_chat.session.grounding import Grounding
 from mistral_chat.ui.commands import all_commands, command, matching, parse_input
 from mistral_chat.ui.palette import CommandProvider
 from mistral_chat.ui.screens.models import ModelsScreen
@@ -347,3 +348,19 @@ async def test_the_values_of_an_argument_are_listed_and_completed() -> None:
         await pilot.press("tab")
         assert harness.chat.draft == "/model mistral-7b-instruct-v0.3:Q8_0"
         await until(pilot, lambda: not harness.chat.composer.menu_is_open)
+
+
+async def test_an_unexpected_error_while_an_argument_is_typed_leaves_the_app_running(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_grounding: Grounding) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(Grounding, "available", broken)
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await pilot.press(*"/docs", "space", *"ho")
+        await until(pilot, lambda: "Internal error (RuntimeError)" in harness.chat.notice)
+        assert harness.chat.draft == "/docs ho"
+        assert harness.app.is_running
+    caplog.clear()

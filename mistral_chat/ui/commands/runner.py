@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.text import one_line
 from mistral_chat.ui.commands import Command
+from mistral_chat.ui.work_failed import WorkFailed
 
 if TYPE_CHECKING:
     from mistral_chat.ui.screens.chat import ChatScreen
@@ -60,6 +61,16 @@ class CommandRunner:
     def ask_for(self, wanted: Command) -> None:
         """Ask for the argument of a command, and run it."""
         self.in_background(partial(self._ask_for, wanted), "dialog")
+
+    async def values_of(self, wanted: Command) -> Sequence[tuple[str, str]]:
+        """What the argument of a command may be; nothing after an error, which the command reports when it runs."""
+        try:
+            return await wanted.values(self._screen) if wanted.values is not None else ()
+        except MistralChatError:
+            return ()
+        except Exception as error:  # noqa: BLE001 (the handler of a message asks, and an error there would end the app)
+            self._screen.post_message(WorkFailed(error))
+            return ()
 
     def in_background(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "background") -> None:
         """Run work that waits for the disk or a dialog, and show its error; another `group` than the usual has one at a time."""
