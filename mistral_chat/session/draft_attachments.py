@@ -64,8 +64,9 @@ class DraftAttachments:
         Raises:
             InvalidText: it cannot be read, holds no text, or is too large and there is nothing to find passages with.
         """
+        drafting = self._aside is None
         file = await self._grounding.read_file(path)
-        await self.add(file)
+        await self.add(file, to_draft=drafting)
         return file
 
     async def attach_paste(self, text: str) -> Attachment:
@@ -76,13 +77,17 @@ class DraftAttachments:
         await self.add(file)
         return file
 
-    async def add(self, file: Attachment) -> None:
-        """Attach a file that was already read."""
+    async def add(self, file: Attachment, *, to_draft: bool = False) -> None:
+        """Attach a file that was already read, or give it to the draft, which may be put aside."""
         if file.collection:
             async with self._grounding.attaching:  # two files may be read at once
                 await self._grounding.attach(*{*self._grounding.collections, file.collection})
         if not file.collection or all(each.collection != file.collection for each in self.own):
-            await self.replace([*self.files, file])
+            if to_draft:
+                self.give([file])
+            else:
+                self.files.append(file)
+            await self.changed()
 
     async def remove(self, file: Attachment) -> None:
         """Remove an attachment; one by passages is detached from the conversation, too."""

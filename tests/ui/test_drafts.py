@@ -23,6 +23,7 @@ from textual import events
 from mistral_chat.errors import ModelNotFound, StoreBusy
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import LARGEST_SAVED, Attachment
+from mistral_chat.session.grounding import Grounding
 from mistral_chat.session.reply import EditMessage
 from mistral_chat.ui.commands import command
 
@@ -392,3 +393,29 @@ async def test_an_edit_that_waits_for_a_file_leaves_the_files_of_its_message_to_
         await harness.chat.open(None)
         await harness.chat.open(mine)
         assert not harness.screen.session.attachments
+
+
+@pytest.mark.parametrize("key", ["f3", "up"])
+async def test_a_file_that_is_read_while_another_message_comes_into_the_box_is_attached_to_the_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    reading, read_file = asyncio.Event(), Grounding.read_file
+
+    async def read_later(grounding: Grounding, path: Path) -> Attachment:
+        await reading.wait()
+        return await read_file(grounding, path)
+
+    monkeypatch.setattr(Grounding, "read_file", read_later)
+    (tmp_path / "notes.txt").write_text("buy bread\n")
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, f"/attach {tmp_path / 'notes.txt'}")
+        await until(pilot, lambda: harness.screen.message_box._reading)
+        await pilot.press(*"draft", key)
+        await until(pilot, lambda: harness.chat.draft == "Question")
+        reading.set()
+        await until(pilot, lambda: "Attached notes.txt" in harness.chat.notice)
+        assert not harness.screen.session.attachments
+        await pilot.press("escape" if key == "f3" else "down")
+        await until(pilot, lambda: harness.chat.draft == "draft" and "▪ notes.txt" in screen_text(harness))
