@@ -20,7 +20,7 @@ from support.app_harness import (
 )
 from textual import events
 
-from mistral_chat.errors import ModelNotFound, StoreBusy
+from mistral_chat.errors import InvalidText, ModelNotFound, StoreBusy
 from mistral_chat.message_form import build_message
 from mistral_chat.session.attachments import LARGEST_SAVED, Attachment
 from mistral_chat.session.grounding import Grounding
@@ -378,6 +378,32 @@ async def test_a_command_that_is_refused_later_returns_although_a_draft_is_there
         await harness.screen.commands.run(command("chat.sampling"), "temperature hot", "/set temperature hot")
         await until(pilot, lambda: harness.chat.draft == "/set temperature hot" and "takes a number" in harness.chat.notice)
         await pilot.press("ctrl+c")
+        await until(pilot, lambda: harness.chat.draft == "draft")
+
+
+@pytest.mark.parametrize("key", ["f3", "ctrl+n"])
+async def test_a_command_that_is_refused_later_does_not_come_into_an_edit_or_another_conversation(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    reading = asyncio.Event()
+
+    async def refuse_later(_grounding: Grounding, _path: Path) -> Attachment:
+        await reading.wait()
+        raise InvalidText("big.pdf contains no text.")
+
+    monkeypatch.setattr(Grounding, "read_file", refuse_later)
+    harness = AppHarness()
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await send_message(pilot, harness, "/attach big.pdf")
+        await until(pilot, lambda: harness.screen.message_box._reading)
+        await pilot.press(*"draft", key)
+        await until(pilot, lambda: harness.chat.editing or harness.chat.conversation_id is None)
+        before = harness.chat.draft
+        reading.set()
+        await until(pilot, lambda: "big.pdf contains no text." in harness.chat.notice)
+        assert harness.chat.draft == before
+        await (pilot.press("escape") if key == "f3" else harness.chat.open(harness.conversation_id))
         await until(pilot, lambda: harness.chat.draft == "draft")
 
 

@@ -84,6 +84,7 @@ class CommandRunner:
 
     async def _run(self, wanted: Command, argument: str, draft: str) -> None:
         screen = self._screen
+        session = screen.session if screen.workspace is not None else None
         try:
             if wanted.id.startswith("chat.") and not screen.check_action("command", ()):
                 raise UsageError("The conversations are not open yet.")
@@ -91,7 +92,8 @@ class CommandRunner:
             if work is not None:
                 await work
         except MistralChatError as error:
-            if draft and (argument or screen.workspace is None):
+            # Not into another conversation that was opened meanwhile, or an edit.
+            if draft and (session is None or (argument and session is screen.session and session.editing is None)):
                 screen.message_box.put(draft, str(error), warning=True)
             else:
                 screen.show_error(str(error))
