@@ -56,13 +56,6 @@ class ImportResult:
     planned: dict[str, ExportedConversation] = field(default_factory=dict)
     """The conversations that a dry run would have added, by id."""
 
-    def extend(self, other: ImportResult) -> None:
-        """Add the counts of `other`."""
-        self.conversations += other.conversations
-        self.turns += other.turns
-        self.already_here += other.already_here
-        self.missing_collections |= other.missing_collections
-
 
 def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: Callable[[], str]) -> ImportResult:
     """Add conversations in short transactions, between which other windows can write. Each is added whole or not at all.
@@ -74,21 +67,19 @@ def add_all(database: Database, trees: Iterable[ExportedConversation], new_id: C
     waiting = iter(trees)
     tree = next(waiting, None)
     while tree is not None:
-        added = ImportResult()
+        count = len(result.conversations)
         try:
             with database.write() as connection:
                 until = time.monotonic() + _BATCH_SECONDS
                 while tree is not None:
-                    add(connection, tree, added, new_id, dry_run=False)
+                    add(connection, tree, result, new_id, dry_run=False)
                     tree = next(waiting, None)
                     if time.monotonic() >= until:
                         break
         except StoreError as error:
-            if not result.conversations:
+            if not count:
                 raise
-            count = len(result.conversations)
             raise type(error)(f"{error} {count:,} conversations were imported; import again to add the rest.") from error
-        result.extend(added)
         if tree is not None:
             time.sleep(_PAUSE_SECONDS)
     return result
