@@ -78,8 +78,7 @@ def hub_home(environ: Mapping[str, str], home: Path) -> Path:
 def lm_studio_folders(home: Path) -> list[Path]:
     """The folders of LM Studio's models, whether they exist or not."""
     homes = [home / ".lmstudio", home / ".cache" / "lm-studio"]
-    pointer = _small_text(home / ".lmstudio-home-pointer").strip()
-    if pointer:
+    if pointer := _small_text(home / ".lmstudio-home-pointer").strip():
         homes.insert(0, Path(pointer))
     folders = []
     for base in homes:
@@ -104,7 +103,7 @@ def in_hub_cache(root: Path) -> Iterator[FoundFile]:
         if kind != "models" or "--" not in name:
             continue
         owner_and_name = name.replace("--", "/", 1)
-        for snapshot in _newest_first(_folders(repository / "snapshots")):
+        for snapshot in _folders(repository / "snapshots", newest_first=True):
             for path in files_under(snapshot):
                 file = path.relative_to(snapshot).as_posix()
                 yield FoundFile(
@@ -191,18 +190,12 @@ def _inode(folder: str) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path, *, newest_first: bool = False) -> list[Path]:
     try:
-        return sorted(path for path in root.iterdir() if os.path.isdir(path))  # noqa: PTH112 (as above)
+        folders = sorted(path for path in root.iterdir() if os.path.isdir(path))  # noqa: PTH112 (as above)
+        return sorted(folders, key=lambda folder: folder.stat().st_mtime_ns, reverse=True) if newest_first else folders
     except OSError:
         return []
-
-
-def _newest_first(folders: list[Path]) -> list[Path]:
-    try:
-        return sorted(folders, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-    except OSError:  # one was removed meanwhile
-        return folders
 
 
 def _expanded(folder: str, home: Path) -> Path:
