@@ -268,7 +268,6 @@ PASSAGE = {"kind": "exchange", "text": "", "source": ""}
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (["format"], "other", "not an export of mistral-chat"),
         (["version"], 99, "newer mistral-chat.*Upgrade"),
         (["version"], True, "'version' must be a whole number, not true"),
         (["conversations"], {}, "'conversations' must be a list"),
