@@ -13,10 +13,10 @@ SMALLEST_WINDOW = 256
 """llama.cpp silently enlarges a smaller context to this."""
 
 
-def _check_range(owner: object, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    if value is not None and not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, not {value}")
+def _check_ranges(owner: object, **ranges: tuple[float, float]) -> None:
+    for name, (low, high) in ranges.items():
+        if (value := getattr(owner, name)) is not None and not low <= value <= high:
+            raise ValueError(f"{name} must be from {low} to {high}, not {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,7 @@ class ContextSettings:
         Raises:
             ValueError: a value is out of its range; the message starts with the field's name.
         """
-        _check_range(self, "size", SMALLEST_WINDOW, 2**20)
-        _check_range(self, "reserve", 16, 2**20)
-        _check_range(self, "low_water", 0.1, 0.95)
+        _check_ranges(self, size=(SMALLEST_WINDOW, 2**20), reserve=(16, 2**20), low_water=(0.1, 0.95))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +55,7 @@ class SnapshotSettings:
         Raises:
             ValueError: a value is out of its range; the message starts with the field's name.
         """
-        _check_range(self, "budget", 0, 2**50)
+        _check_ranges(self, budget=(0, 2**50))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +81,7 @@ class EngineSettings:
         Raises:
             ValueError: a value is out of its range; the message starts with the field's name.
         """
-        _check_range(self, "n_gpu_layers", 0, 10_000)
-        _check_range(self, "threads", 1, 1024)
+        _check_ranges(self, n_gpu_layers=(0, 10_000), threads=(1, 1024))
         if self.kv_type != "f16" and self.flash_attention == "off":
             raise ValueError(f"flash_attention must be auto or on with a {self.kv_type} cache, which needs it")
 
@@ -120,7 +117,7 @@ class CatalogSource:
             raise ValueError(f"file must end in .gguf, not {self.file!r}")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
             raise ValueError("sha256 must be 64 hexadecimal digits")
-        _check_range(self, "bytes", 1, 2**50)
+        _check_ranges(self, bytes=(1, 2**50))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +171,7 @@ class Settings:
         Raises:
             ValueError: a value is out of its range; the message starts with the field's name.
         """
-        _check_range(self, "trash_days", 0, 36_500)
+        _check_ranges(self, trash_days=(0, 36_500))
         if not self.model.strip():
             raise ValueError("model must name a model")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
@@ -59,12 +60,10 @@ def verify_round_trip(changed: str, wanted: Settings, before: FileSettings, key:
     Raises:
         ConfigError: it says something else; the message names the dotted `key`.
     """
-    try:
+    with suppress(ConfigError):
         found = read_settings(changed, source)
         if found.settings == wanted:
             return found
-    except ConfigError:
-        pass
     problem = "is written in a way that can only be changed by hand"
     if changed.startswith(before.text) and read_settings(f"{before.text}\n", source).settings != before.settings:
         problem = "cannot be added before there is a line break at the end of the file"
