@@ -131,9 +131,6 @@ class ChatSession:
             InvalidText: the message is empty or cannot be encoded.
             MistralChatError: no model is available, or an edit is too long.
         """
-        host = self.environment.host
-        if host.error is not None:
-            raise host.error
         pending = PendingReply(request)
         if isinstance(request, NewMessage | EditMessage):
             if request.text or all(file.collection for file in self.attachments):
@@ -141,13 +138,16 @@ class ChatSession:
             pending.draft = request.text
             pending.attachments = tuple(self.attachments)
             pending.request = replace(request, text=self.with_attachments(request.text))
-            if isinstance(request, EditMessage):
-                await self._check_length(pending.request)  # now: what is too long is still an edit
-                await self.end_edit()
-            else:
-                await self.files.replace([])
+        if isinstance(request, EditMessage):
+            await self._check_length(pending.request)  # now: what is too long is still an edit
+        if (error := self.environment.host.error) is not None:
+            raise error
         self.queue.append(pending)
         self._idle.clear()
+        if isinstance(request, EditMessage):
+            await self.end_edit()
+        elif isinstance(request, NewMessage):
+            await self.files.replace([])
         await self.advance()
         return pending
 

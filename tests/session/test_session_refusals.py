@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
+from support.effort import PATIENCE
 from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.errors import ConversationNotFound, InvalidText, MessageTooLong, StoreFull, UsageError
+from mistral_chat.errors import ConversationNotFound, EngineFailed, InvalidText, MessageTooLong, StoreFull, UsageError
 from mistral_chat.session.attachments import Attachment
-from mistral_chat.session.events import DraftReturned
-from mistral_chat.session.reply import ContinueReply, EditMessage
+from mistral_chat.session.events import AttachmentsChanged, DraftReturned, SessionEvent
+from mistral_chat.session.reply import ContinueReply, EditMessage, NewMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
 
@@ -43,6 +47,32 @@ async def test_a_message_larger_than_the_context_is_refused(
     with pytest.raises(MessageTooLong):
         await bench.send(session, EditMessage(turn_id, "word " * 5000))
     assert [turn.turn.user for turn in bench.turns(session)] == ["Hello"]
+
+
+async def test_a_message_returns_when_the_model_fails_while_it_is_sent(store: ConversationStore) -> None:
+    may_fail = threading.Event()
+
+    def load(_: object) -> ScriptedEngine:
+        assert may_fail.wait(PATIENCE)
+        raise EngineFailed("The file is damaged.")
+
+    bench = SessionBench(store, lambda _: EngineThread(load), Settings())
+    session, file, loading = bench.open(), Attachment("notes.txt", "word", tokens=1), bench.host.load()
+    await session.files.add(file)
+
+    async def fail(event: SessionEvent) -> None:
+        if isinstance(event, AttachmentsChanged) and not may_fail.is_set():
+            may_fail.set()
+            await loading
+            await session.return_queued()
+
+    bench.heard = fail
+    await session.send(NewMessage("Hello"))
+    async with asyncio.timeout(PATIENCE):
+        await session.idle()
+    assert DraftReturned("Hello") in bench.events
+    assert session.attachments == [file]
+    await bench.close()
 
 
 async def test_a_message_that_fits_only_without_the_system_prompt_is_not_saved(
