@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from mistral_chat.conversation import TranscriptTurn
-from mistral_chat.errors import MessageTooLong, MistralChatError, StoreError, SystemPromptTooLong
+from mistral_chat.errors import MessageTooLong, MistralChatError, StoreError, SystemPromptTooLong, UsageError
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
 from mistral_chat.session import events
@@ -129,9 +129,10 @@ class ChatSession:
 
         Raises:
             InvalidText: the message is empty or cannot be encoded.
+            UsageError: the edit was left meanwhile.
             MistralChatError: no model is available, or an edit is too long.
         """
-        pending = PendingReply(request)
+        pending, editing = PendingReply(request), self.editing
         if isinstance(request, NewMessage | EditMessage):
             if request.text or all(file.collection for file in self.attachments):
                 validate_message(request.text)
@@ -140,6 +141,8 @@ class ChatSession:
             pending.request = replace(request, text=self.with_attachments(request.text))
         if isinstance(request, EditMessage):
             await self._check_length(pending.request)  # now: what is too long is still an edit
+        if self.editing != editing:
+            raise UsageError("Not sent, because the edit was cancelled meanwhile.")
         if (error := self.environment.host.error) is not None:
             raise error
         self.queue.append(pending)

@@ -75,6 +75,17 @@ async def test_a_message_returns_when_the_model_fails_while_it_is_sent(store: Co
     await bench.close()
 
 
+async def test_an_edit_that_is_cancelled_while_it_is_counted_is_not_sent(bench: SessionBench, session: ChatSession) -> None:
+    turn_id = await bench.say(session, "Hello")
+    session.begin_edit(session.turns[0])
+    sending = asyncio.create_task(session.send(EditMessage(turn_id, "Hello again")))
+    await asyncio.sleep(0)
+    await session.end_edit()
+    with pytest.raises(UsageError):
+        await sending
+    assert [turn.turn.user for turn in bench.turns(session)] == ["Hello"]
+
+
 async def test_a_message_that_fits_only_without_the_system_prompt_is_not_saved(
     store: ConversationStore, engine: ScriptedEngine
 ) -> None:
