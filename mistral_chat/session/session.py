@@ -369,10 +369,13 @@ class ChatSession:
         if reply.finished:
             return
         reason = completion.finish_reason if completion is not None else "cancelled"
-        usage = completion.usage if completion is not None else None
-        reply.finish(reason, model=self._model, usage=usage)
-        model = self._model or reply.turn.turn.model
-        self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)
+        if reason == "cancelled" and reply.text and not reply.pieces:
+            reply.finished = True  # it had ended before, and was not continued
+        else:
+            usage = completion.usage if completion is not None else None
+            reply.finish(reason, model=self._model, usage=usage)
+            model = self._model or reply.turn.turn.model
+            self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)
         await self._emit(events.ReplyFinished(reply.turn, completion))
 
     async def _cancelled(self, pending: PendingReply) -> None:

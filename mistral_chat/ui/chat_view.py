@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mistral_chat.conversation import TranscriptTurn
+    from mistral_chat.generation import Completion
     from mistral_chat.session.events import PassagesGiven, SavingEvent, SavingFailed, SessionEvent
     from mistral_chat.session.reply import PendingReply
     from mistral_chat.session.session import ChatSession
@@ -72,7 +73,7 @@ class ChatView:
                 if first:
                     screen.notice.show(_context_full(len(turns)))
             case events.ReplyFinished(turn, completion):
-                self._reply_finished(turn, added=completion.text if completion is not None else "")
+                self._reply_finished(turn, completion)
             case events.ReplyFailed(error, turn):
                 self._reply_failed(error, turn)
 
@@ -339,11 +340,11 @@ class ChatView:
         self.show_state()
         self._show_progress(at_once=True)
 
-    def _reply_finished(self, shown: TranscriptTurn, *, added: str) -> None:
-        screen, reason = self._screen, shown.turn.finish_reason
+    def _reply_finished(self, shown: TranscriptTurn, completion: Completion | None) -> None:
+        screen, reason = self._screen, completion.finish_reason if completion is not None else "cancelled"
         screen.transcript.finish(shown)
         screen.status.warning, screen.status.state = False, "stopped" if reason == "cancelled" else ""
-        if reason == "stop" and shown.turn.reply and not added:
+        if reason == "stop" and completion is not None and shown.turn.reply and not completion.text:
             screen.notice.show("The model had nothing to add.")
 
     def _reply_failed(self, error: MistralChatError, shown: TranscriptTurn | None) -> None:
