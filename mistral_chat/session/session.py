@@ -436,6 +436,9 @@ class ChatSession:
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))
         turn = self.environment.store.turn(turn_id)
         self.conversation.replace(turn)
+        reply = self.current.reply if self.current is not None else None
+        if reply is not None and reply.turn.turn_id == turn_id:
+            reply.turn = turn
         await self._emit(events.TurnChanged(turn))
         await self.context.prefill()
 

@@ -95,3 +95,19 @@ async def test_a_continued_reply_that_is_stopped_loses_nothing(bench: SessionBen
     bench.heard = stop
     await bench.send(session, ContinueReply(turn_id))
     assert bench.last(session) == session.turns[-1].turn == ended
+
+
+async def test_undoing_a_pin_lasts_when_the_reply_is_being_continued(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    turn_id = await bench.say(session, "One")
+    await session.set_flags(session.turns[0], "pin", pinned=True)
+
+    async def undo(event: events.SessionEvent) -> None:
+        if isinstance(event, events.TextAdded) and bench.environment.undo:
+            await bench.environment.undo.pop()[1]()
+
+    bench.heard = undo
+    await bench.send(session, ContinueReply(turn_id))
+    assert [turn.turn for turn in session.turns] == [bench.last(session)]
+    assert not session.turns[0].turn.pinned
