@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mistral_chat.conversation import TranscriptTurn
-from mistral_chat.errors import MistralChatError
+from mistral_chat.errors import MessageTooLong, MistralChatError, SystemPromptTooLong
 from mistral_chat.generation import ContextState, Prompt
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.environment import SessionEnvironment
 from mistral_chat.session.events import Emit, UsageChanged
+from mistral_chat.session.reply import ContinueReply, NewMessage, Regenerate, ReplyRequest
 
 _PINNED_SHARE: Final = 8
 """Pinned turns may leave no less than this fraction of the context (one in so many tokens) for messages."""
@@ -175,6 +176,32 @@ class ContextMeter:
         self._draft_tokens = tokens
         await self._emit(UsageChanged())
         return await asyncio.to_thread(engine.ambiguous_markup, message) if message else None
+
+    async def check_length(self, request: ReplyRequest) -> None:
+        """Refuse what cannot fit before anything is saved; the engine checks again, including control tokens.
+
+        Before a model is loaded nothing can be counted, and the question is saved with the engine's error.
+        """
+        host, state = self._host, self._host.context
+        if isinstance(request, Regenerate) or state is None:
+            return
+        before = None if isinstance(request, NewMessage) else request.turn_id
+        pinned = self._environment.store.pinned(self._conversation.id, before=before) if self._conversation.id else []
+        if isinstance(request, ContinueReply):
+            continued = self._environment.store.turn(request.turn_id).turn
+            asked = [continued.user, continued.reply]
+        else:
+            asked = [request.text]
+        tokens = await host.count(*asked)
+        if tokens is None:
+            return
+        texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
+        system = await host.count(self._conversation.resolve().system) or 0
+        if system and system >= state.window - state.reserve:
+            raise SystemPromptTooLong(system, state.window)
+        room = state.window - state.reserve - system - (await host.count(*texts) or 0)
+        if tokens > room:
+            raise MessageTooLong(tokens, max(0, room), state.window, replied=isinstance(request, ContinueReply))
 
     async def preview(self, draft: str = "") -> Prompt | None:
         """The exact prompt if `draft` were sent now; without a draft, the last prompt.

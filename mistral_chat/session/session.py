@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from mistral_chat.conversation import TranscriptTurn
-from mistral_chat.errors import MessageTooLong, MistralChatError, StoreError, SystemPromptTooLong, UsageError
+from mistral_chat.errors import MistralChatError, StoreError, UsageError
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
 from mistral_chat.session import events
@@ -140,7 +140,7 @@ class ChatSession:
             pending.attachments = tuple(self.attachments)
             pending.request = replace(request, text=self.with_attachments(request.text))
         if isinstance(request, EditMessage):
-            await self._check_length(pending.request)  # now: what is too long is still an edit
+            await self.context.check_length(pending.request)  # now: what is too long is still an edit
         if self.editing != editing:
             raise UsageError("Not sent, because the edit was cancelled meanwhile.")
         if (error := self.environment.host.error) is not None:
@@ -298,7 +298,7 @@ class ChatSession:
     async def _generate(self, pending: PendingReply) -> None:
         """Answer one request. Cancelling stops the engine."""
         host = self.environment.host
-        await self._check_length(pending.request)
+        await self.context.check_length(pending.request)
         reply = await self._begin(pending)
         if host.busy:
             await self._emit(events.PrefillProgress(0, 0))
@@ -405,32 +405,6 @@ class ChatSession:
         """Show the turn as its reply was saved."""
         reply.turn = replace(reply.turn, turn=replace(reply.turn.turn, reply=reply.text, **ended))
         self.conversation.replace(reply.turn)
-
-    async def _check_length(self, request: ReplyRequest) -> None:
-        """Refuse what cannot fit before anything is saved; the engine checks again, including control tokens.
-
-        Before a model is loaded nothing can be counted, and the question is saved with the engine's error.
-        """
-        environment, state = self.environment, self.environment.host.context
-        if isinstance(request, Regenerate) or state is None:
-            return
-        before = None if isinstance(request, NewMessage) else request.turn_id
-        pinned = environment.store.pinned(self.conversation_id, before=before) if self.conversation_id else []
-        if isinstance(request, ContinueReply):
-            continued = environment.store.turn(request.turn_id).turn
-            asked = [continued.user, continued.reply]
-        else:
-            asked = [request.text]
-        tokens = await environment.host.count(*asked)
-        if tokens is None:
-            return
-        texts = [part for stored in pinned if not stored.turn.excluded for part in (stored.turn.user, stored.turn.reply)]
-        system = await environment.host.count(self.conversation.resolve().system) or 0
-        if system and system >= state.window - state.reserve:
-            raise SystemPromptTooLong(system, state.window)
-        room = state.window - state.reserve - system - (await environment.host.count(*texts) or 0)
-        if tokens > room:
-            raise MessageTooLong(tokens, max(0, room), state.window, replied=isinstance(request, ContinueReply))
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))
