@@ -363,11 +363,12 @@ def place_of(path: Path) -> Path:
 
 
 def _is_gone(path: Path, folders: Sequence[Path]) -> bool:
-    """Whether a file is not there while its folder, or an added one above it, is and holds something else."""
+    """Whether a file is not there, and something else is in the nearest folder above it that still exists, up to an added one."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return any(map(_is_filled, [path.parent, *(folder for folder in folders if folder in path.parents)]))
+        above = (each for each in path.parents if each == path.parent or any(map(each.is_relative_to, folders)))
+        return next((_is_filled(each) for each in above if each.is_dir()), False)
     except (OSError, ValueError):  # as in a folder that may not be opened
         return False
     return False

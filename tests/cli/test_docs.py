@@ -169,6 +169,19 @@ def test_an_update_keeps_the_documents_of_an_unmounted_disk(program: Program, fo
     assert {row["status"] for row in as_json(program, *words_only("docs", "update"))} == {"missing"}
 
 
+def test_an_update_keeps_the_documents_of_a_disk_that_was_mounted_in_the_folder(program: Program, folder: Path) -> None:
+    for name in ("mounted/a.md", "mounted/deeper/b.md", "deleted/c.md", "replaced/d.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    run(program, *words_only("docs", "add", str(folder), "-C", "home"))
+    for name in ("mounted", "deleted", "replaced"):
+        (folder / name).rename(folder.with_name(name))
+    (folder / "mounted").mkdir()
+    (folder / "replaced").write_text("")
+    found = {Path(row["document"]).name: row["status"] for row in as_json(program, *words_only("docs", "update"), code=1)}
+    assert [found[name] for name in ("a.md", "b.md", "c.md", "d.md")] == ["missing", "missing", "removed", "removed"]
+
+
 def test_a_path_that_cannot_be_looked_at_does_not_end_an_update(program: Program, folder: Path) -> None:
     run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
     with closing(program.open_store()) as store:
