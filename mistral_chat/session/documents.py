@@ -311,10 +311,6 @@ class DocumentIndexer:
                 problem = "its pages contain no text; scanned pages are not supported" if empty else "it contains no text"
                 raise DocumentUnreadable(problem)  # noqa: TRY301 - handled below
             file_hash = _hash(path)
-            empty = [block.page for block in blocks if not block.text]
-            if not passages:
-                scanned = "its pages contain no text; scanned pages are not supported"
-                raise DocumentUnreadable(scanned if empty else "it contains no text")  # noqa: TRY301 (told below)
         except (DocumentUnreadable, OSError) as error:
             problem = error.problem if isinstance(error, DocumentUnreadable) else error.strerror or "it cannot be read"
             documents.set_failed(document_id, problem)
