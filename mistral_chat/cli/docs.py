@@ -69,7 +69,7 @@ def update(program: Program, /, *, collection: str | None, as_json: bool) -> Non
     Deleted files are removed from the index, unless their folder is missing or empty too.
     """
     with closing(program.open_store()) as store:
-        names = [collection] if collection else [each.name for each in store.documents.collections()]
+        names = [collection] if collection is not None else [each.name for each in store.documents.collections()]
         _index(program, store, lambda indexer: chain.from_iterable(map(indexer.update, names)), names, as_json=as_json)
 
 

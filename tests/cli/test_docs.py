@@ -182,6 +182,13 @@ def test_an_update_keeps_the_documents_of_a_disk_that_was_mounted_in_the_folder(
     assert [found[name] for name in ("a.md", "b.md", "c.md", "d.md")] == ["missing", "missing", "removed", "removed"]
 
 
+def test_an_update_of_a_collection_without_a_name_updates_no_other(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    (folder / "lease.md").unlink()
+    assert run(program, *words_only("docs", "update", "-C", "")).exit_code == 1
+    assert as_json(program, *words_only("docs", "search", "roof"))
+
+
 def test_a_path_that_cannot_be_looked_at_does_not_end_an_update(program: Program, folder: Path) -> None:
     run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "home"))
     with closing(program.open_store()) as store:
