@@ -66,10 +66,12 @@ def add(program: Program, /, paths: tuple[Path, ...], *, collection: str, as_jso
 def update(program: Program, /, *, collection: str | None, as_json: bool) -> None:
     """Re-index changed documents, finish interrupted indexing, and index new files in the folders that were added.
 
-    Deleted files are removed from the index, unless their folder is missing or empty too.
+    Deleted files are removed from the index, unless their folder is missing or empty too. Without --collection, files that were
+    attached to conversations are left as they were.
     """
     with closing(program.open_store()) as store:
-        names = [collection] if collection is not None else [each.name for each in store.documents.collections()]
+        own = [each.name for each in store.documents.collections() if not each.attached]
+        names = own if collection is None else [collection]
         _index(program, store, lambda indexer: chain.from_iterable(map(indexer.update, names)), names, as_json=as_json)
 
 

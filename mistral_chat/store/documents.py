@@ -39,6 +39,8 @@ class Collection:
     """A named set of documents."""
 
     name: str
+    attached: bool
+    """Whether it is a file that was attached to a conversation."""
     documents: int
     failed: int
     pending: int
@@ -129,7 +131,7 @@ class DocumentStore:
         """Every collection, by name."""
         with self.database.read() as connection:
             rows = connection.execute("""
-                SELECT name, created, count(documents.row) AS documents, total(status = 'failed') AS failed,
+                SELECT name, attached, created, count(documents.row) AS documents, total(status = 'failed') AS failed,
                     total(status = 'pending') AS pending,
                     (SELECT count(*) FROM passages JOIN documents AS d ON d.row = passages.document
                      WHERE d.collection = collections.row) AS passages,
@@ -141,6 +143,7 @@ class DocumentStore:
             return [
                 Collection(
                     name=row["name"],
+                    attached=bool(row["attached"]),
                     documents=row["documents"],
                     failed=int(row["failed"]),
                     pending=int(row["pending"]),

@@ -25,6 +25,8 @@ from mistral_chat.cli.main import cli
 from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.wiring import Program
 from mistral_chat.documents.folders import documents_in
+from mistral_chat.documents.reader import DocumentReader
+from mistral_chat.session.documents import DocumentIndexer
 from mistral_chat.engine.llama.embedding import EmbeddingModel
 
 LEASE = (
@@ -180,6 +182,14 @@ def test_an_update_keeps_the_documents_of_a_disk_that_was_mounted_in_the_folder(
     (folder / "replaced").write_text("")
     found = {Path(row["document"]).name: row["status"] for row in as_json(program, *words_only("docs", "update"), code=1)}
     assert [found[name] for name in ("a.md", "b.md", "c.md", "d.md")] == ["missing", "missing", "removed", "removed"]
+
+
+def test_an_update_leaves_the_files_attached_to_conversations(program: Program, folder: Path) -> None:
+    with closing(program.open_store()) as store, DocumentReader() as reader:
+        DocumentIndexer(store, reader).add_file(folder / "lease.md")
+    (folder / "lease.md").unlink()
+    assert as_json(program, *words_only("docs", "update")) == []
+    assert as_json(program, *words_only("docs", "search", "roof"))
 
 
 def test_an_update_of_a_collection_without_a_name_updates_no_other(program: Program, folder: Path) -> None:
