@@ -225,8 +225,9 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
             confirm(f"Remove the collection {_shown(collection)} with {count} from the index?", yes=yes)
             store.documents.delete_collection(collection, forget=program.forget_snapshots)
         else:
-            found = dict.fromkeys(_document(store, name) for name in documents)
-            confirm(f"Remove {counted(len(found), 'document')} from the index?", yes=yes)
+            found = list(dict.fromkeys(_document(store, name) for name in documents))
+            what = _shown(found[0].path) if len(found) == 1 else f"{len(found):,} documents"
+            confirm(f"Remove {what} from the index?", yes=yes)
             store.documents.delete_documents(*(each.document_id for each in found), forget=program.forget_snapshots)
         report_pending_purge(store)
 
@@ -245,7 +246,7 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
         lambda each: each.document_id == name,
         lambda each: each.path == path,
         lambda each: Path(each.path).name == name,
-        lambda each: each.document_id.startswith(name),
+        lambda each: name != "" and each.document_id.startswith(name),
     )
     for test in tests:
         found = [each for each in every if test(each)]
@@ -253,8 +254,8 @@ def _document(store: ConversationStore, name: str) -> StoredDocument:
             return found[0]
         if found:
             ids = ", ".join(each.document_id[:SHORT_ID] for each in found)
-            raise DocumentNotFound(f"{len(found)} documents are named {name}: {ids}. Use an id.")
-    raise DocumentNotFound(f"No document named {name}. `mistral-chat docs list --collection NAME` lists them.")
+            raise DocumentNotFound(f"{len(found)} documents are named {name!r}: {ids}. Use an id.")
+    raise DocumentNotFound(f"No document named {name!r}. `mistral-chat docs list --collection NAME` lists them.")
 
 
 def _shown(text: str) -> str:

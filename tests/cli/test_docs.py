@@ -228,6 +228,21 @@ def test_a_collection_is_looked_up_before_its_removal_is_confirmed(program: Prog
     assert "No collection 'nowhere'" in result.stderr
 
 
+def test_the_only_document_is_not_removed_by_an_empty_name(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    refused = run(program, "docs", "rm", "", "-y")
+    assert (refused.exit_code, "No document named ''" in refused.stderr) == (1, True)
+    assert as_json(program, *words_only("docs", "search", "roof"))
+
+
+def test_the_document_to_be_removed_is_named(program: Program, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(program, *words_only("docs", "add", str(folder / "lease.md")))
+    (document,) = as_json(program, "docs", "list", "-C", "documents")
+    monkeypatch.setattr("mistral_chat.cli.printing.interactive", lambda: True)
+    asked = run(program, "docs", "rm", document["document_id"][:6], input="n\n")
+    assert f"Remove {folder / 'lease.md'} from the index?" in asked.stderr
+
+
 def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
     (folder / "lease.md").write_text("The zygomorphic heron wears a monocle.\n")
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
