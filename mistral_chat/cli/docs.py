@@ -215,7 +215,8 @@ def show(program: Program, /, document: str, *, as_json: bool) -> None:
 def remove(program: Program, /, documents: tuple[str, ...], *, collection: str | None, yes: bool) -> None:
     """Remove DOCUMENTS, or a collection, from the index permanently.
 
-    Your files are not changed. No trace of their text remains in the database, its log or its indexes.
+    Your files are not changed. No trace of their text remains in the database, its log or its indexes. `docs update` indexes a
+    document again while it is in an added folder.
     """
     if bool(documents) == bool(collection):
         raise click.UsageError("Pass documents, or a collection with --collection.")
@@ -229,6 +230,10 @@ def remove(program: Program, /, documents: tuple[str, ...], *, collection: str |
             what = _shown(found[0].path) if len(found) == 1 else f"{len(found):,} documents"
             confirm(f"Remove {what} from the index?", yes=yes)
             store.documents.delete_documents(*(each.document_id for each in found), forget=program.forget_snapshots)
+            if any(
+                Path(each.path).is_relative_to(folder) for each in found for folder in store.documents.folders(each.collection)
+            ):
+                click.echo("`mistral-chat docs update` will index again what is still in an added folder.", err=True)
         report_pending_purge(store)
 
 

@@ -26,8 +26,8 @@ from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.wiring import Program
 from mistral_chat.documents.folders import documents_in
 from mistral_chat.documents.reader import DocumentReader
-from mistral_chat.session.documents import DocumentIndexer
 from mistral_chat.engine.llama.embedding import EmbeddingModel
+from mistral_chat.session.documents import DocumentIndexer
 
 LEASE = (
     "# Lease\n\n## Repairs\n\nThe landlord repairs the roof within two weeks.\n\n## Rent\n\nThe rent is due on the first day.\n"
@@ -241,6 +241,14 @@ def test_the_document_to_be_removed_is_named(program: Program, folder: Path, mon
     monkeypatch.setattr("mistral_chat.cli.printing.interactive", lambda: True)
     asked = run(program, "docs", "rm", document["document_id"][:6], input="n\n")
     assert f"Remove {folder / 'lease.md'} from the index?" in asked.stderr
+
+
+def test_docs_remove_says_that_a_document_of_an_added_folder_returns(program: Program, folder: Path) -> None:
+    run(program, *words_only("docs", "add", str(folder)))
+    run(program, *words_only("docs", "add", str(folder / "lease.md"), "-C", "alone"))
+    (alone,) = as_json(program, "docs", "list", "-C", "alone")
+    assert not run(program, "docs", "rm", alone["document_id"], "-y").stderr
+    assert "docs update` will index again" in run(program, "docs", "rm", "lease.md", "-y").stderr
 
 
 def test_docs_remove_leaves_no_byte_of_the_collection(program: Program, folder: Path, tmp_path: Path) -> None:
