@@ -136,7 +136,7 @@ def recalled_json(exchange: Passage, created: datetime) -> dict[str, Any]:
 def repair_lines(result: RepairResult) -> Iterator[str]:
     """What a repair saved and lost, and where the damaged file is."""
     if result.kept is None:
-        yield "The database is not damaged. Nothing was changed."
+        yield "The database is not damaged. Its search index was rebuilt."
         return
     yield f"Saved {counted(result.conversations, 'conversation')} with {counted(result.turns, 'turn')}."
     lost = [counted(result.lost_turns, "turn")] if result.lost_turns else []

@@ -19,10 +19,10 @@ from mistral_chat.conversation import Usage
 from mistral_chat.errors import StoreBusy, StoreDamaged, StoreError
 from mistral_chat.paths import RESTORE
 from mistral_chat.sampling import Sampling
-from mistral_chat.store import index
+from mistral_chat.store import import_export, index
 from mistral_chat.store.database import create, open_database
 from mistral_chat.store.documents import rebuild_passage_index
-from mistral_chat.store.rows import SUMMARY, TURN, insert, stored_conversation, stored_turn, to_timestamp
+from mistral_chat.store.rows import insert, to_timestamp
 from mistral_chat.store.sqlite_errors import empty_file_error, map_sqlite_errors
 from mistral_chat.store.text import decode_lossy, first_line
 from mistral_chat.store.writer_lock import active_writers
@@ -59,7 +59,7 @@ class RepairResult:
     """The result of a repair."""
 
     kept: Path | None
-    """The damaged file under its new name; None if nothing was damaged and nothing was done."""
+    """The damaged file under its new name; None if nothing was damaged. Then only the search index was rebuilt."""
     conversations: int = 0
     """Conversations saved, at least in part."""
     turns: int = 0
@@ -104,21 +104,26 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
 
 
 def _sound(path: Path) -> bool:
-    """Whether the file opens, its structure and index are intact, and every value can be read."""
+    """Whether the file opens, its structure is intact, and every conversation can be read.
+
+    The search index of a sound file is rebuilt: it keeps no text that its words could be compared with.
+    """
     try:
         database = open_database(path)
     except StoreDamaged:
         return False
     try:
-        database.integrity_check()
         with database.write() as connection:
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok" or connection.execute("PRAGMA foreign_key_check").fetchone():
+                return False
             for table in ("found", "passages_found"):
                 connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
-            for conversation in connection.execute(SUMMARY):
-                stored_conversation(conversation)
-            for turn in connection.execute(TURN):
-                stored_turn(turn)
-    except StoreDamaged:
+            for (row,) in connection.execute("SELECT row FROM conversations").fetchall():
+                import_export.read(connection, row)
+            index.rebuild(connection)
+            rebuild_passage_index(connection)
+    except (StoreDamaged, ValueError):
         return False
     finally:
         database.close()

@@ -322,7 +322,7 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     done(program, "backup", "--force", str(file))
     nothing = {"kept": None, "conversations": 0, "turns": 0, "lost_conversations": 0, "lost_turns": 0}
     assert as_json(program, "repair") == nothing
-    assert "not damaged" in done(program, "repair")
+    assert "not damaged. Its search index was rebuilt" in done(program, "repair")
     database = program.paths.database
     os.truncate(database, database.stat().st_size - 4096)
     assert "chats repair" in str(run(program, "list").exception)

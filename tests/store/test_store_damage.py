@@ -206,6 +206,45 @@ def test_a_damaged_index_is_rebuilt_without_losing_a_turn(database: Path) -> Non
     store.close()
 
 
+def test_an_index_that_disagrees_with_its_table_is_repaired(database: Path) -> None:
+    made = filled(database, 3)
+    lost = list(made)[1]
+    (page,) = pages_of(database, "sqlite_autoindex_conversations_1")
+    offset = database.read_bytes().index(lost.encode(), (page - 1) * PAGE)
+    assert offset < page * PAGE
+    overwrite(database, offset, b"0" if lost[0] != "0" else b"1")
+    assert repair(database, now=Clock()).lost_turns == 0
+    store = open_store(database)
+    assert [len(store.turns(each)) for each in made] == [5, 5, 5]
+    store.close()
+
+
+def test_turns_that_form_no_tree_are_repaired(database: Path) -> None:
+    made = filled(database, 3)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("UPDATE turns SET parent = row + 1 WHERE row = 6")
+        connection.commit()
+    assert repair(database, now=Clock()).turns == 15
+    store = open_store(database)
+    assert [len(store.turns(each)) for each in made] == [5, 5, 5]
+    store.close()
+
+
+def test_a_full_text_index_with_other_words_than_the_table_is_rebuilt(database: Path) -> None:
+    made = filled(database, 3)
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        for row, block in connection.execute("SELECT id, block FROM found_data WHERE id > 10").fetchall():
+            connection.execute("UPDATE found_data SET block = ? WHERE id = ?", (block.replace(b"answer", b"answes"), row))
+        connection.commit()
+    repair(database, now=Clock())
+    store = open_store(database)
+    assert store.search("answer")
+    assert_index_is_true(store)
+    for each in made:
+        store.delete(each)
+    store.close()
+
+
 def test_a_corrupt_log_loses_nothing_that_was_in_the_file(database: Path) -> None:
     made = filled(database)
     database.with_name(database.name + "-wal").write_bytes(random.Random(1).randbytes(100_000))
