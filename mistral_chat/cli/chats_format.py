@@ -142,11 +142,14 @@ def repair_lines(result: RepairResult) -> Iterator[str]:
     lost = [counted(result.lost_turns, "turn")] if result.lost_turns else []
     if result.lost_conversations:
         lost.append(f"the titles and settings of {counted(result.lost_conversations, 'conversation')}")
+    lost += [f"some {table.replace('_', ' ')}" for table in result.incomplete]
     if lost:
         yield (
             f"Lost {' and '.join(lost)}, and perhaps more. `sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from "
             "sqlite.org, may recover it."
         )
+    if "passages" in result.incomplete:
+        yield "Index your documents again: mistral-chat docs update"
     yield f"The damaged file is kept as {result.kept}. It still contains conversations; delete it when you no longer need it."
 
 

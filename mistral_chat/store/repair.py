@@ -68,6 +68,8 @@ class RepairResult:
     """Conversations known to have existed whose title and settings were lost; their turns get a new title."""
     lost_turns: int = 0
     """Turns known to have existed that could not be read. There may be more."""
+    incomplete: tuple[str, ...] = ()
+    """Other tables of which rows were lost. Without some ``passages`` every document must be indexed again."""
 
 
 def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
@@ -100,6 +102,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
         turns=len(saved.turns),
         lost_conversations=saved.lost_conversations,
         lost_turns=saved.lost_turns,
+        incomplete=tuple(each for each in _OTHERS if each in saved.incomplete and not each.endswith("_vectors")),
     )
 
 
@@ -151,6 +154,8 @@ class _Saved:
     """The rows of the other tables, by table, unchanged."""
     lost_turns: int = 0
     lost_conversations: int = 0
+    incomplete: set[str] = field(default_factory=set)
+    """The other tables of which rows were lost."""
 
 
 def _salvage(path: Path, now: str) -> _Saved:
@@ -169,7 +174,13 @@ def _salvage(path: Path, now: str) -> _Saved:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             conversations, known_conversations = _rows(connection, "conversations")
             turns, known_turns = _rows(connection, "turns")
-            saved.others = {table: _rows_until_error(connection, table) for table in _OTHERS}
+            for table in _OTHERS:
+                rows = saved.others[table] = []
+                try:
+                    rows.extend(dict(row) for row in connection.execute(f"SELECT * FROM {table}"))
+                except sqlite3.DatabaseError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # as for a table that an earlier version did not have
+                        saved.incomplete.add(table)
         known_turns |= {row["current"] for row in conversations.values() if isinstance(row["current"], int)}
         known_turns |= {row["parent"] for row in turns.values() if isinstance(row["parent"], int)}
         saved.turns = _corrected_turns(turns, now)
@@ -185,14 +196,6 @@ def _salvage(path: Path, now: str) -> _Saved:
             f"recovered.db, {RESTORE} with it."
         )
     return saved
-
-
-def _rows_until_error(connection: sqlite3.Connection, table: str) -> list[Values]:
-    """The rows of a small table, up to the first that cannot be read."""
-    rows: list[Values] = []
-    with contextlib.suppress(sqlite3.DatabaseError):
-        rows.extend(dict(row) for row in connection.execute(f"SELECT * FROM {table}"))
-    return rows
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> tuple[dict[int, Values], set[int]]:
@@ -326,8 +329,13 @@ def _fill(fresh: Path, saved: _Saved) -> None:
             insert(connection, "turns", **turn)
         for table, rows in saved.others.items():
             for row in rows:
-                with contextlib.suppress(sqlite3.IntegrityError):
+                try:
                     insert(connection, table, **row)
+                except sqlite3.IntegrityError:
+                    saved.incomplete.add(table)
+        if "passages" in saved.incomplete:
+            connection.execute("DELETE FROM document_vectors")
+            connection.execute("UPDATE documents SET status = 'pending'")
         index.rebuild(connection)
         rebuild_passage_index(connection)
         connection.execute("COMMIT")

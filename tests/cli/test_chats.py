@@ -320,7 +320,14 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     done(program, "backup", str(file))
     assert "already exists. Choose another name, or pass --force." in str(run(program, "backup", str(file)).exception)
     done(program, "backup", "--force", str(file))
-    nothing = {"kept": None, "conversations": 0, "turns": 0, "lost_conversations": 0, "lost_turns": 0}
+    nothing: dict[str, Any] = {
+        "kept": None,
+        "conversations": 0,
+        "turns": 0,
+        "lost_conversations": 0,
+        "lost_turns": 0,
+        "incomplete": [],
+    }
     assert as_json(program, "repair") == nothing
     assert "not damaged. Its search index was rebuilt" in done(program, "repair")
     database = program.paths.database
@@ -345,6 +352,11 @@ def test_a_repair_names_only_what_was_lost(tmp_path: Path, turns: int, conversat
     saved, missing, kept = repair_lines(result)
     assert (saved, missing.partition(" `")[0]) == ("Saved 3 conversations with 5 turns.", lost)
     assert "is kept as" in kept
+
+
+def test_a_repair_names_what_else_was_lost(tmp_path: Path) -> None:
+    result = RepairResult(kept=tmp_path / "damaged", conversations=3, turns=5, incomplete=("drafts", "conversation_collections"))
+    assert "Lost some drafts and some conversation collections, and perhaps more." in "\n".join(repair_lines(result))
 
 
 def test_ids_are_completed_with_their_titles(program: Program, herons: str) -> None:

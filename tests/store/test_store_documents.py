@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.stores import Clock, chat, open_store, said
 
-from mistral_chat.cli.chats_format import conversation_lines
+from mistral_chat.cli.chats_format import conversation_lines, repair_lines
 from mistral_chat.conversation import DocumentPassage, Passage
 from mistral_chat.errors import DocumentNotFound
 from mistral_chat.export.json_file import json_lines
@@ -223,6 +223,28 @@ def test_backup_and_repair_hold_documents(store: ConversationStore, database: Pa
     assert repair(database, now=Clock()).kept is not None
     again = open_store(database)
     assert found(again, "egrets") == [("/n.txt", 1)]
+    again.close()
+
+
+def test_documents_that_lost_passages_in_a_repair_are_indexed_again(store: ConversationStore, database: Path) -> None:
+    texts = [f"passage {number} " + "of many words " * 60 for number in range(40)]
+    document = add(store, "notes", "/n.txt", *texts)
+    store.documents.add_vectors(document, "small", b"11" * 40, texts, first=0, dimensions=1)
+    store.save_draft("", "a draft")
+    store.close()
+    content = bytearray(database.read_bytes())
+    page = content.index(b"passage 25 ") // 4096 * 4096
+    content[page : page + 4096] = bytes(4096)
+    database.write_bytes(content)
+    done = repair(database, now=Clock())
+    assert done.incomplete == ("passages",)
+    assert "mistral-chat docs update" in "\n".join(repair_lines(done))
+    again = open_store(database)
+    (listed,) = again.documents.documents()
+    assert (listed.status, again.draft("")) == ("pending", "a draft")
+    assert 0 < listed.passages < 40
+    again.documents.set_passages(document, [piece(text) for text in texts], file_hash="abc")
+    assert again.documents.vector_progress("small") == [VectorProgress(document, passages=40, done=0)]
     again.close()
 
 
