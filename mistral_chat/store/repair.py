@@ -126,7 +126,7 @@ def _sound(path: Path) -> bool:
                 import_export.read(connection, row)
             index.rebuild(connection)
             rebuild_passage_index(connection)
-    except (StoreDamaged, ValueError):
+    except (StoreDamaged, sqlite3.OperationalError, LookupError, ValueError):  # as of a broken schema or tree of turns
         return False
     finally:
         database.close()

@@ -230,6 +230,16 @@ def test_turns_that_form_no_tree_are_repaired(database: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "broken"), [(b"recall INTEGER", b"recbll INTEGER"), (b"remove_diacritics", b"remove_diacritisc")]
+)
+def test_a_broken_schema_is_repaired(database: Path, name: bytes, broken: bytes) -> None:
+    filled(database, 3)
+    database.write_bytes(database.read_bytes().replace(name, broken))
+    assert repair(database, now=Clock()).turns == 15
+    use(database)
+
+
 def test_a_full_text_index_with_other_words_than_the_table_is_rebuilt(database: Path) -> None:
     made = filled(database, 3)
     with contextlib.closing(sqlite3.connect(database)) as connection:
