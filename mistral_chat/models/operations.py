@@ -20,6 +20,8 @@ from mistral_chat.models.task import ModelTask
 from mistral_chat.paths import parts_of, private_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.download import Download
     from mistral_chat.models.library import Library, ModelFile
@@ -185,10 +187,14 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
         raise ModelError(f"{existing} exists already. Remove it first with: mistral-chat models rm {existing}")
     try:
         private_folder(first.parent)
-        for part, target in zip(parts, targets, strict=True):
-            _bring(part.resolve(), target, way)
-        for part in parts if mode == "move" else ():  # not before all are there
-            system.delete(part.resolve())
+        files = [part.resolve() for part in parts]
+        try:
+            for file, target in zip(files, targets, strict=True):
+                _bring(file, target, way)
+        except BaseException:
+            _take_back(files, targets)
+            raise
+        for part in (*files, *parts) if mode == "move" else ():  # not before all are there
             system.delete(part)
     except OSError as error:
         hint = " Import with --move or --copy instead." if mode == "link" else ""
@@ -237,6 +243,16 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
         system.replace(fresh, target)
     finally:
         system.delete(fresh)
+
+
+def _take_back(files: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Leave every one of `files` where it was, and none of their `targets`."""
+    for file, target in zip(files, targets, strict=True):
+        with contextlib.suppress(OSError):
+            if file.exists():
+                system.delete(target)
+            else:
+                system.replace(target, file)
 
 
 def _delete_empty_folders(folder: Path, root: Path) -> None:

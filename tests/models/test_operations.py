@@ -288,6 +288,29 @@ def test_a_blob_without_a_suffix_is_listed_once_imported(tmp_path: Path, own_fol
     assert [model.name for model in library.list() if model.source == "ours"] == [f"sha256-{DIGEST}.gguf"]
 
 
+@pytest.mark.parametrize("way", ["link", "move", "copy"])
+def test_a_split_import_that_fails_midway_leaves_everything_as_it_was(
+    tmp_path: Path, own_folders: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    parts = [put(tmp_path / f"mine-0000{number}-of-00002.gguf") for number in (1, 2)]
+    act = {"link": "hardlink_to", "move": "rename", "copy": "chmod"}[way]
+    real = getattr(Path, act)
+
+    def fail_for_the_second(path: Path, other: Path | int) -> object:
+        if "-00002-" in path.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, other)
+
+    library = library_of(own_folders, models_dir)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, act, fail_for_the_second)
+        with pytest.raises(ModelError, match="Input/output error"):
+            import_file(library, parts[0], way)  # type: ignore[arg-type]  # the parameter's values are the literals
+    assert [part.read_bytes() for part in parts] == [CONTENT] * 2
+    assert list(models_dir.iterdir()) == []
+    assert import_file(library, parts[0], way).bytes == 2 * len(CONTENT)  # type: ignore[arg-type]  # as above
+
+
 def test_importing_a_known_file_gives_it_the_catalogs_name(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     sources = {"known": CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT), sha256=DIGEST)}
     library = library_of(own_folders, models_dir, sources=sources)
