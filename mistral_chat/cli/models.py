@@ -12,6 +12,7 @@ from mistral_chat.cli.printing import print_json
 from mistral_chat.cli.tune import tune
 from mistral_chat.errors import ModelNotFound, ModelUnusable
 from mistral_chat.formatting import format_size
+from mistral_chat.paths import parts_of
 from mistral_chat.text import clean
 
 if TYPE_CHECKING:
@@ -102,18 +103,23 @@ def rm(program: Program, name: str) -> None:
 def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     """Compute the SHA-256 of the models NAME, or of every downloaded one, and compare it with the published checksum.
 
-    Exits with 1 on a mismatch.
+    Exits with 1 on a mismatch, and if a file is incomplete or damaged.
     """
     from mistral_chat.cli.download_progress import show_verification
     from mistral_chat.models.operations import Verification
 
     library = program.library()
-    chosen = [library.find(name, even_damaged=True, any_kind=True) for name in names] or [
-        model for model in library.list() if model.source == "ours"
-    ]
-    if not chosen:
+    usable, unusable = ([], []) if names else library.scan()
+    chosen = [library.find(name, even_damaged=True, any_kind=True) for name in names]
+    chosen += [model for model in usable if model.source == "ours"]
+    damaged = [file for file in unusable if file.source == "ours" and not _is_whole(file.path)]
+    if not chosen and not damaged:
         _tell("No downloaded models. Pass a name from `models list` to verify another.")
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [
+        {"name": file.name, "path": file.path, "sha256": None, "expected": None, "verified": False} for file in damaged
+    ]
+    for file in () if as_json else damaged:
+        click.echo(f"{clean(file.name)}: DAMAGED, {clean(file.reason)}")
     for model in chosen:
         verification = Verification(library, model)
         show_verification(verification)
@@ -206,6 +212,16 @@ def _available_json(row: ModelRow) -> dict[str, Any]:
         "reason": row.reason,
         "licence": row.licence,
     }
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file that is not a usable model is a sound GGUF file, such as an adapter."""
+    from mistral_chat.models.gguf import read_header
+
+    try:
+        return all(read_header(part) for part in parts_of(path))
+    except ModelUnusable:
+        return False
 
 
 def _warn_of_memory(service: ModelService, name: str) -> None:

@@ -201,6 +201,20 @@ def test_verifying_exits_with_1_when_a_file_is_wrong(hub: HubServer) -> None:
     assert models("path", SPEC).exit_code == 0
 
 
+def test_verifying_reports_damaged_files_and_no_others(tiny: Path) -> None:
+    adapter = small_model()
+    adapter.set("general.type", STRING, "adapter")
+    tiny.with_name("lora.gguf").write_bytes(adapter.encoded())
+    assert models("verify").exit_code == 0
+    tiny.write_bytes(gguf_bytes(SIZE)[:50_000])
+    result = models("verify")
+    assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
+    assert result.stdout.startswith(f"{SPEC}: DAMAGED, the file is incomplete")
+    assert f"mistral-chat models rm {SPEC}" in models("pull", SPEC).stderr
+    rows = json.loads(models("verify", "--json").stdout)
+    assert rows == [{"name": SPEC, "path": str(tiny), "sha256": None, "expected": None, "verified": False}]
+
+
 def test_verifying_nothing_says_so() -> None:
     result = models("verify")
     assert result.exit_code == 0
