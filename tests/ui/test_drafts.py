@@ -362,6 +362,13 @@ async def test_a_command_that_is_put_into_the_box_leaves_the_draft_for_later(tmp
         await until(pilot, lambda: harness.chat.draft == "/export question.md")
         harness.chat.save_draft()
         await until(pilot, lambda: harness.open_store().draft(mine) == "draft\n\n/export question.md")
+        for keys in (["up", "down"], ["f3", "escape"], ["ctrl+n"]):
+            await pilot.press(*keys)
+            if keys == ["ctrl+n"]:
+                await until(pilot, lambda: harness.chat.conversation_id is None)
+                await harness.chat.open(mine)
+            await until(pilot, lambda: harness.chat.draft == "/export question.md")
+            assert harness.chat.composer.draft == "draft\n\n/export question.md"
         harness.chat.set_draft(f"/export {tmp_path / 'question.md'}")
         await pilot.press("enter")
         await until(pilot, lambda: harness.chat.draft == "draft" and "Exported to" in harness.chat.notice)

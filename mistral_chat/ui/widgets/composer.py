@@ -145,6 +145,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         """The draft that a message which is recalled or edited took the place of."""
         self._other = ""
         """That message, as it came into the box."""
+        self._behind = ""
+        """The draft that a command took the place of last."""
         self._attached = False
         """Whether the last edit was a paste that became an attachment."""
         self.still = False
@@ -215,8 +217,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.post_message(self.Edited())
 
     def set_draft(self, text: str) -> None:
-        """Replace the draft by `text`, with the cursor at its end."""
-        self._place, self.kept, self._other, self.text = -1, "", "", text
+        """Replace the draft by `text`, with the cursor at its end; a command that took its place does so again."""
+        before, _, last = text.rpartition("\n\n")
+        if before != self._behind or not last.startswith("/") or "\n" in last:
+            before, last = "", text
+        self._place, self.kept, self._other, self.text = -1, before, "", last
 
     def show_other(self, message: str, place: int = -1, *, typed: bool = False) -> None:
         """Show a message, from a `place` of the history or `typed`, in the place of the draft, which is kept."""
@@ -224,6 +229,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.post_message(self.Recalled())
         self._place, self.kept, self.text = place, self.draft, message
         self._other = "" if typed else self.text
+        if typed:
+            self._behind = self.kept
 
     def clear_draft(self) -> None:
         """Remove the whole text; Ctrl+Z restores it, and Down the draft that a recalled message took the place of."""
