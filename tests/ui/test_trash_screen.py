@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until
 
+from mistral_chat.errors import StoreBusy
+from mistral_chat.session.saver import Saver
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 async def test_a_conversation_is_restored() -> None:
@@ -66,6 +71,29 @@ async def test_deleting_the_open_conversation_shows_the_new_one_with_its_draft(t
         harness.chat.save_draft()
         await harness.screen.opened.saver.flush()
         assert harness.store.draft("") == "Half a thought"
+
+
+async def test_a_deletion_has_not_failed_when_the_next_conversation_cannot_be_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(_saver: Saver, _conversation_id: str) -> str:
+        raise StoreBusy("Another program is using the database.")
+
+    harness = AppHarness(path=tmp_path / "c.db")
+    doomed = harness.start_with(("Question", "Answer"), title="Bread")
+    async with run_loaded(harness) as pilot:
+        harness.store.trash(doomed)
+        await pilot.press("f10")
+        await until(pilot, lambda: "1 conversation" in screen_text(harness))
+        await pilot.press("delete")
+        await until(pilot, lambda: "permanently?" in screen_text(harness))
+        monkeypatch.setattr(Saver, "draft", locked)
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: "another program" in harness.chat.notice.lower())
+        await until(pilot, lambda: "The trash is empty." in screen_text(harness))
+        monkeypatch.undo()
+        await harness.chat.force_poll()
+        assert harness.chat.conversation_id is None
 
 
 async def test_a_deletion_goes_on_when_the_trash_is_closed(tmp_path: Path) -> None:

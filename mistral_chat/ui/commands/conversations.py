@@ -89,9 +89,10 @@ async def trash(screen: ChatScreen, _argument: str) -> None:
     async def delete(conversation_id: str | None) -> bool:
         traceless = await workspace.delete_permanently(conversation_id, forget=screen.context.discard_snapshots)
         shown = workspace.current.conversation_id
-        if screen.workspace is workspace and shown is not None and workspace.store.state(shown) is None:
-            # Another window moved it to the trash. Its draft is gone with it.
-            await screen.open(None, workspace.saver.draft(""))
+        with screen.commands.errors_shown():  # the deletion has not failed, whatever happens now
+            if screen.workspace is workspace and shown is not None and workspace.store.state(shown) is None:
+                # Another window moved it to the trash. Its draft is gone with it.
+                await screen.open(None, workspace.saver.draft(""))
         return traceless
 
     async def restore(conversation_id: str) -> None:
