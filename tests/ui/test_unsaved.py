@@ -164,7 +164,7 @@ async def test_a_temporary_chat_waits_for_the_current_reply() -> None:
     async with run_loaded(harness) as pilot:
         await until(pilot, lambda: "not saved" in screen_text(harness))
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: "This session is not saved anyway" in harness.chat.notice)
+        await until(pilot, lambda: "Nothing is saved in this session anyway" in harness.chat.notice)
     harness = AppHarness(answer=lambda _: "one ⏸ two")
     async with run_loaded(harness) as pilot:
         await harness.chat.send("Hello")

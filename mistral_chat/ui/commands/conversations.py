@@ -179,7 +179,7 @@ async def temporary(screen: ChatScreen, _argument: str) -> None:
     saved = screen.saved_workspace
     if saved is None:
         if not screen.context.saved:
-            screen.notice.show("This session is not saved anyway.")
+            screen.notice.show("Nothing is saved in this session anyway.")
         else:
             await _begin_temporary(screen)
         return
@@ -349,7 +349,7 @@ async def persona(screen: ChatScreen, name: str) -> None:
     await session.conversation.apply(Overrides(persona=name))
     await session.context.prefill()
     screen.show_undoable(
-        f"Persona: {name}. Applies to the next message." if name else "Persona removed. Applies to the next message."
+        f"Persona: {name}. Applies to the next message." if name else "Persona removed, starting with the next message."
     )
 
 

@@ -121,7 +121,11 @@ class TrashDialog(Dialog[str]):
             traceless = await self._delete(conversation_id)
         except StoreError as error:
             return str(error)
-        return "" if traceless else "Deleted. Remaining data is erased later: the database is in use, or the disk is full."
+        return (
+            ""
+            if traceless
+            else "Deleted. The remaining data will be erased later because the database is in use or the disk is full."
+        )
 
     def _show(self) -> None:
         try:

@@ -155,7 +155,7 @@ class ModelsScreen(Screen["str | None"]):
         with Vertical(id="page"):
             with Vertical(id="choice"):
                 yield Static("Choose a model", id="title", markup=False)
-                yield Static("Looking for models …", id="intro", markup=False)
+                yield Static("Looking for models…", id="intro", markup=False)
                 with Container(id="table"):
                     yield ModelList()
                     yield ModelDetails()
