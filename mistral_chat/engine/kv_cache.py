@@ -32,6 +32,10 @@ class KVCache(Protocol):
         """The position of the first token: 0, or -1 if the cache is empty."""
 
     @property
+    def can_trim(self) -> bool:
+        """Whether tokens can be removed from the end. A recurrent state cannot go back: it can only be cleared."""
+
+    @property
     def can_shift(self) -> bool:
         """Whether tokens can be removed and inserted in the middle."""
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from mistral_chat.engine.encoding.format import Encoding
 from mistral_chat.engine.kv_cache import DecodeAborted, KVCache
-from mistral_chat.engine.window import RemoveRange, plan_cache_edits, truncate
+from mistral_chat.engine.window import CacheEditPlan, RemoveRange, plan_cache_edits, truncate
 from mistral_chat.generation import CachedTurn, CancelToken, ContextState, Prefill
 
 NOTHING: Final = Encoding(head=(), turns=())
@@ -99,6 +99,9 @@ class Ledger:
             EngineFailed: llama.cpp failed; the ledger must be reset.
         """
         plan = plan_cache_edits(self._contents, encoding, in_place=self.cache.can_shift, decode_last=decode_last)
+        if plan.edits and not self.cache.can_trim:
+            self.cache.clear()
+            plan = CacheEditPlan((), 0)
         for edit in plan.edits:
             if isinstance(edit, RemoveRange):
                 self.cache.remove(edit.start, edit.stop)
@@ -147,7 +150,7 @@ class Ledger:
         """Record that everything from the turn `key` on attended to tokens that have been removed."""
         places = {turn.key: place for place, turn in enumerate(self._contents.turns)}
         before = places.get(self.stale_from[0], len(places)) if self.stale_from else len(places)
-        if places.get(key, len(places)) <= before and key in places:
+        if self.cache.can_shift and places.get(key, len(places)) <= before and key in places:
             self.stale_from = (key, 0)
 
     def recompute_stale(self, cancel: CancelToken) -> bool:

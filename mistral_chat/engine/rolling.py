@@ -185,7 +185,7 @@ class RollingEngine:
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.prefill`."""
         self._open(history.conversation)
-        draft = bool(history.draft.strip())
+        draft = self._cache.can_trim and bool(history.draft.strip())
         last = PromptTurn(key=DRAFT, user=history.draft) if draft else _NEXT
         try:
             fit = self._fit(replace(history, turns=(*history.turns, last)))
@@ -333,7 +333,7 @@ class RollingEngine:
     def _decode_next(self, lookup: PromptLookup, token: int, cancel: CancelToken) -> list[int]:
         """Decode `token` and a guess of the next ones; returns the guess, which is usually empty."""
         cache, guess = self._cache, []
-        if lookup.pays and not cache.shift_pending:
+        if lookup.pays and cache.can_trim and not cache.shift_pending:
             guess = lookup.guess(min(cache.batch, cache.size - cache.n_tokens) - 1)
         cache.decode([token, *guess], cancel, sample_each=bool(guess))
         return guess
@@ -384,8 +384,9 @@ class RollingEngine:
         except PromptFormatError:
             return  # the reply is complete; the next turn reports it
         settled = Encoding(fit.encoding.head, fit.encoding.turns[:-1])
-        if len(settled.tokens) > window.size:
-            return  # the next turn frees space first
+        grows = settled.tokens[: len(self.contents.tokens)] == self.contents.tokens
+        if len(settled.tokens) > window.size or not (grows or self._cache.can_trim):
+            return  # the next turn frees space first, or shows the progress of decoding everything again
         yield from self._announce(fit)
         try:
             self._edit(fit, settled)

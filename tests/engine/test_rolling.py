@@ -39,14 +39,14 @@ class Chatting(RuleBasedStateMachine):
         shape=st.sampled_from(sorted(FORMATS)),
         size=st.integers(180, 420),
         low_water=st.sampled_from([0.1, 0.5, 0.75, 0.95]),
-        can_shift=st.sampled_from([True, True, True, False]),
+        can=st.sampled_from(["shift", "shift", "shift", "trim", "clear"]),
     )
-    def begin(self, shape: str, size: int, low_water: float, can_shift: bool) -> None:  # noqa: FBT001 (hypothesis gives it by name)
+    def begin(self, shape: str, size: int, low_water: float, can: str) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.snapshots: SnapshotFolder | None = None
         self.tokenizer = WordsTokenizer()
         self.format: PromptFormat = FORMATS[shape](self.tokenizer)
-        self.shape, self.size, self.low_water, self.can_shift = shape, size, low_water, can_shift
+        self.shape, self.size, self.low_water, self.can = shape, size, low_water, can
         self.keys = 0
         self._open()
         self.here = Conversation("first", "abc a b c.")
@@ -57,7 +57,7 @@ class Chatting(RuleBasedStateMachine):
 
     def _open(self) -> None:
         self.snapshots = SnapshotFolder(Path(self.folder.name), budget=20_000)
-        self.cache = FakeKVCache(self.size, can_shift=self.can_shift)
+        self.cache = FakeKVCache(self.size, can_shift=self.can == "shift", can_trim=self.can != "clear")
         make_format = FORMATS[self.shape]
         self.engine: RollingEngine = engine_without_model(
             self.cache, make_format, low_water=self.low_water, snapshots=self.snapshots
@@ -272,7 +272,8 @@ class Chatting(RuleBasedStateMachine):
         self.drawn[key] = tuple(drawn[:drawn_count])
         if outcome.completion.finish_reason == "cancelled" or fate.fail or fate.abandon_at_event is not None:
             return None
-        self._check_settled(before, outcome.shifted)
+        if self.cache.can_trim:  # else the next turn frees space
+            self._check_settled(before, outcome.shifted)
         if steady and self.cache.can_shift:
             self._check_read(self.cache.tokens_read - read, said.turn, drawn_count, events)
         self.steady = bool(said.turn.reply)

@@ -21,13 +21,14 @@ class FakeKVCache:
     failure leaves half of what was being done, as llama.cpp does.
     """
 
-    def __init__(self, size: int, *, batch: int = 64, can_shift: bool = True) -> None:
+    def __init__(self, size: int, *, batch: int = 64, can_shift: bool = True, can_trim: bool = True) -> None:
         self.size = size
         self.batch = batch
-        self.can_shift = can_shift
+        self.can_trim = can_trim
+        self.can_shift = can_shift and can_trim
         self.shift_pending = False
         self.closed = False
-        self.can_abort = True
+        self.can_abort = can_trim
         self.slots: dict[int, int] = {}
         self.sights: dict[int, int] = {}
         """By position, a number for all tokens that were in sight when that one was decoded."""
@@ -82,6 +83,7 @@ class FakeKVCache:
         assert not self.closed
         end = self.n_tokens
         assert 0 <= start < stop <= end, f"a cut from {start} to {stop} of {end} cells"
+        assert self.can_trim, "a recurrent state cannot go back"
         if stop < end and not self.can_shift:
             raise EngineFailed("The cache cannot be cut in its middle.")
         if self._fails("remove"):

@@ -148,6 +148,85 @@ def write_gguf(
     return path
 
 
+def write_recurrent_gguf(path: Path, kind: Literal["mamba", "lfm2"]) -> Path:
+    """Write a model with ChatML whose layers, or one of them, keep a state in place of keys and values; return the path."""
+    width = 64
+    tokens = _read("v1")
+    for text in _IM:
+        tokens.add(text, gguf.TokenType.CONTROL)
+    writer = gguf.GGUFWriter(path, kind)
+    writer.add_name(f"{kind}, random weights")
+    writer.add_context_length(4096)
+    _add_vocabulary(writer, tokens, "<|im_end|>")
+    _add_prompt_form(writer, CHATML, add_bos=False, space_prefix=False)
+    writer.add_embedding_length(width)
+    writer.add_block_count(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    rng = np.random.default_rng(0)
+
+    def add(name: str, *shape: int) -> None:
+        values = rng.standard_normal(shape, np.float32) * np.float32(0.1)
+        if name.endswith("norm"):
+            values = np.ones(shape, np.float32)
+        if name.endswith("ssm_a"):
+            values = -np.abs(values) - 1
+        writer.add_tensor(name if name.endswith(("ssm_a", "ssm_d", "bias")) else f"{name}.weight", values)
+
+    add("token_embd", len(tokens.texts), width)
+    add("output", len(tokens.texts), width)
+    add("output_norm" if kind == "mamba" else "token_embd_norm", width)
+    for layer in range(2):
+        for tensor, shape in (_mamba_layer if kind == "mamba" else _lfm2_layer)(writer, layer, width).items():
+            add(f"blk.{layer}.{tensor}", *shape)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _mamba_layer(writer: gguf.GGUFWriter, layer: int, width: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a layer's tensors; the first adds what describes them."""
+    inner, state, kernel, rank = 2 * width, 16, 4, 4
+    if layer == 0:
+        writer.add_feed_forward_length(0)
+        writer.add_head_count(0)
+        writer.add_ssm_conv_kernel(kernel)
+        writer.add_ssm_inner_size(inner)
+        writer.add_ssm_state_size(state)
+        writer.add_ssm_time_step_rank(rank)
+    shapes: dict[str, tuple[int, ...]] = {
+        "attn_norm": (width,),
+        "ssm_in": (2 * inner, width),
+        "ssm_conv1d": (inner, kernel),
+        "ssm_conv1d.bias": (inner,),
+    }
+    shapes |= {"ssm_x": (rank + 2 * state, inner), "ssm_dt": (inner, rank), "ssm_dt.bias": (inner,)}
+    return shapes | {"ssm_a": (inner, state), "ssm_d": (inner,), "ssm_out": (width, inner)}
+
+
+def _lfm2_layer(writer: gguf.GGUFWriter, layer: int, width: int) -> dict[str, tuple[int, ...]]:
+    """The same of an LFM2, whose first layer is a convolution with a state, and whose second one attends."""
+    inner, head = 2 * width, width // 4
+    if layer == 0:
+        writer.add_feed_forward_length(inner)
+        writer.add_head_count(4)
+        writer.add_head_count_kv([0, 2])
+        writer.add_rope_freq_base(1_000_000.0)
+        writer.add_shortconv_l_cache(3)
+    shapes: dict[str, tuple[int, ...]] = {"attn_norm": (width,), "ffn_norm": (width,)}
+    shapes |= {"ffn_gate": (inner, width), "ffn_up": (inner, width), "ffn_down": (width, inner)}
+    if layer == 0:
+        return shapes | {
+            "shortconv.conv": (width, 3),
+            "shortconv.in_proj": (3 * width, width),
+            "shortconv.out_proj": (width, width),
+        }
+    shapes |= {"attn_q": (width, width), "attn_k": (2 * head, width), "attn_v": (2 * head, width)}
+    return shapes | {"attn_output": (width, width), "attn_q_norm": (head,), "attn_k_norm": (head,)}
+
+
 def _add_vocabulary(writer: gguf.GGUFWriter, tokens: _Tokens, end: str | None) -> None:
     """Add the tokens, as the kind of tokenizer needs them, and which of them are unknown, first and last."""
     writer.add_vocab_size(len(tokens.texts))

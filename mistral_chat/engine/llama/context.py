@@ -60,7 +60,8 @@ class LlamaContext:
         params.type_k = params.type_v = _TYPES[plan.kv_type]
         params.offload_kqv = plan.on_gpu
         self._model = model
-        self.can_abort = not plan.on_gpu
+        self.can_trim = not model.is_recurrent
+        self.can_abort = not plan.on_gpu and self.can_trim  # an aborted batch is removed from the end
         self.batch = plan.batch
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)
         if not self.pointer:
@@ -72,7 +73,7 @@ class LlamaContext:
         for index in range(plan.batch):
             self._batch.n_seq_id[index] = 1
         self.size = int(llama_cpp.llama_n_ctx(self.pointer))  # llama.cpp rounds it up
-        self.can_shift = bool(llama_cpp.llama_memory_can_shift(self._memory))
+        self.can_shift = self.can_trim and bool(llama_cpp.llama_memory_can_shift(self._memory))
         self._sampler: Sampler | None = None
         self.shift_pending = False
 
@@ -84,7 +85,8 @@ class LlamaContext:
     @property
     def pos_min(self) -> int:
         """The position of the first token: 0, or -1 if the cache is empty."""
-        return int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
+        first = int(llama_cpp.llama_memory_seq_pos_min(self._memory, MAIN))
+        return first if self.can_trim else min(first, 0)  # a recurrent state is where its last token is
 
     def decode(
         self, tokens: Sequence[int], cancel: CancelToken | None = None, *, sample_each: bool = False, scratch: int | None = None
