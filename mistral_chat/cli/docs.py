@@ -16,7 +16,7 @@ from mistral_chat.cli import options
 from mistral_chat.cli.printing import SHORT_ID, confirm, print_json, print_rows, report_pending_purge, shown
 from mistral_chat.cli.terminal import Progress
 from mistral_chat.errors import DocumentNotFound, MistralChatError
-from mistral_chat.formatting import counted
+from mistral_chat.formatting import counted, format_duration
 from mistral_chat.system import lower_priority
 from mistral_chat.text import one_line
 
@@ -119,7 +119,7 @@ def _embed(indexer: DocumentIndexer, collections: list[str], progress: Progress)
     for done, total in indexer.add_vectors(collections):
         first = done if first is None else first
         speed = (done - first) / max(time.monotonic() - began, 0.1)
-        left = f", about {(total - done) / speed / 60:.0f} min left" if speed else ""
+        left = f", about {format_duration((total - done) / speed)} left" if speed else ""
         progress.show(f"embedding passages: {done:,} of {total:,}{left}")
 
 
@@ -144,7 +144,7 @@ def _counting(program: Program) -> Iterator[Callable[[str], int]]:
 @options.as_json_option
 @click.pass_obj
 def list_documents(program: Program, /, *, collection: str | None, as_json: bool) -> None:
-    """List collections; with --collection, its documents."""
+    """List collections, or with --collection the documents of one."""
     with closing(program.open_store()) as store:
         if collection is not None:
             documents = store.documents.documents(collection)

@@ -52,7 +52,7 @@ def report_pending_purge(store: ConversationStore) -> None:
     """Purge, and report what cannot be erased yet because another program uses the database or the disk is full."""
     if not store.purge():
         reason = "because the database is in use or the disk is full"
-        click.echo(f"Some deleted text is not erased yet, {reason}. It is erased later.", err=True)
+        click.echo(f"Some deleted text has not been erased yet {reason}. It will be erased later.", err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

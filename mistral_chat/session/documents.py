@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mistral_chat.store.store import ConversationStore
 
 WITHOUT_EMBEDDING_MODEL: Final = (
-    "Searching by words only. To search by meaning too, download an embedding model (25 MB){}. The command: "
+    "Searching by words only. To search by meaning as well, download an embedding model (25 MB){}: "
     "mistral-chat models pull all-minilm-l6-v2"
 )
 """To be filled with what else is to be done, if anything."""

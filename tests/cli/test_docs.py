@@ -275,7 +275,7 @@ def test_docs_remove_says_when_a_reader_delays_the_erasing(
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
     with closing(program.open_store()) as reader, reader.database.read() as connection:
         connection.execute("SELECT count(*) FROM passages").fetchone()
-        assert "Some deleted text is not erased yet" in run(program, "docs", "rm", "lease.md", "-y").stderr
+        assert "Some deleted text has not been erased yet because" in run(program, "docs", "rm", "lease.md", "-y").stderr
 
 
 def test_a_hostile_file_name_and_text_reach_no_terminal(program: Program, tmp_path: Path) -> None:
