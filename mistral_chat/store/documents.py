@@ -292,13 +292,13 @@ class DocumentStore:
         return len(new)
 
     def set_failed(self, document_id: str, error: str) -> None:
-        """Record why a document could not be read. Passages of an earlier version are removed."""
+        """Record why a document could not be read. All that was read of an earlier version is removed."""
         with self.database.write() as connection:
             document = _document_row(connection, document_id)
             _delete_passages(connection, document)
             connection.execute("DELETE FROM document_vectors WHERE document = ?", (document["row"],))
-            values = (stored_line(error, 500), document["row"])
-            connection.execute("UPDATE documents SET status = 'failed', error = ? WHERE row = ?", values)
+            query = "UPDATE documents SET status = 'failed', error = ?, note = '', hash = '', indexed = NULL WHERE row = ?"
+            connection.execute(query, (stored_line(error, 500), document["row"]))
 
     def delete_documents(self, *document_ids: str, forget: Callable[[list[str]], object] = tuple) -> None:
         """Delete documents permanently. The caller purges.

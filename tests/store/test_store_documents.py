@@ -116,6 +116,15 @@ def test_documents_are_listed_with_their_state(store: ConversationStore) -> None
         documents.create_collection(" \n")
 
 
+def test_a_document_that_became_unreadable_has_nothing_of_its_earlier_version(store: ConversationStore) -> None:
+    documents = store.documents
+    document = documents.add_document(documents.create_collection("notes"), "/c.pdf", kind="pdf", size=3, mtime=7)
+    documents.set_passages(document, [piece("x")], file_hash="77", note="page 7 contains no text")
+    documents.set_failed(document, "it is encrypted")
+    (listed,) = documents.documents()
+    assert (listed.error, listed.note, listed.hash, listed.indexed) == ("it is encrypted", "", "", None)
+
+
 def test_a_changed_document_keeps_vectors_of_unchanged_passages(store: ConversationStore) -> None:
     document = add(store, "notes", "/n.txt", "alpha", "beta", "gamma")
     documents = store.documents
