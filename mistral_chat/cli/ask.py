@@ -87,7 +87,8 @@ def ask(program: Program, /, prompt: str | None, files: tuple[Path, ...], **give
     if click.get_current_context().args:
         raise click.UsageError('Put the question in quotes: mistral-chat ask "Why is the sky blue?"')
     options.refuse_conflicts(given)
-    text = build_message([(path.name, read_text(path)) for path in files], standard_input(), argument_text(prompt or ""))
+    texts = [(argument_text(path.name), read_text(path)) for path in files]
+    text = build_message(texts, standard_input(), argument_text(prompt or ""))
     if not text.strip():
         raise click.UsageError("Nothing to ask. Pass a prompt, a file (-f), or text on standard input.")
     sys.exit(_answer(program, Request(text=text, **given)))

@@ -51,6 +51,11 @@ def store() -> ConversationStore:
 
 
 class TestWhatGoesIn:
+    def test_a_file_whose_name_is_not_text_is_included(self, tmp_path: Path) -> None:
+        path = tmp_path / "bad\udcff.txt"
+        path.write_text("text")
+        assert "bad\ufffd.txt\n```\ntext" in answer("Why?", "-f", str(path))["reply"]
+
     def test_the_prompt_is_the_message(self) -> None:
         assert ask("hello").stdout == "You said: hello\n"
 
