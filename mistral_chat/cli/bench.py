@@ -117,6 +117,8 @@ def _read_conversation(file: Path) -> tuple[str | None, list[str]]:
                 f"{source_name(file)}: message {number} must have the role user. Only the first may have the role system, "
                 "and replies come from the model."
             )
+        if not message.content.strip():
+            raise UsageError(f"{source_name(file)}: message {number} is empty.")
     if not messages:
         raise UsageError(f"{source_name(file)} contains no user message. Add at least one.")
     return system, [message.content for message in messages]

@@ -105,6 +105,7 @@ def test_without_messages_the_context_is_filled_until_it_rolls(bench: Callable[.
         ("{", "is not valid JSON"),
         ("{}", "a list of messages"),
         ("[]", "a list of messages"),
+        ('[{"role": "system", "content": ""}, "Hello.", " \\n"]', "message 3 is empty"),
         ("[1]", "message 1"),
         ('["a", {"role": "assistant", "content": "b"}]', "message 2"),
         ('["a", {"role": "system", "content": "b"}]', "message 2"),
