@@ -63,7 +63,12 @@ def _existing(purpose: str, place: Path, apart: set[Path]) -> Iterator[ExistingP
 
 
 def _files(folder: Path, apart: set[Path]) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        click.echo(f"{one_line(str(folder))}: {error.strerror}", err=True)
+        return
+    for path in entries:
         if path in apart:
             continue
         if path.is_dir() and not path.is_symlink():
