@@ -79,6 +79,8 @@ def _findings(about: str, check: Callable[[Program], Iterator[Finding]], program
         yield from check(program)
     except MistralChatError as error:
         yield Finding("FAIL", about, str(error))
+    except OSError as error:
+        yield Finding("FAIL", about, f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _system(_program: Program) -> Iterator[Finding]:

@@ -47,6 +47,14 @@ class TestDoctor:
         assert f"{conversation} was readable by other users" in run("doctor").stdout
         assert conversation.stat().st_mode & 0o077 == 0
 
+    def test_a_folder_that_cannot_be_opened_fails_and_the_other_checks_run(self, conversation: Path) -> None:
+        conversation.parent.chmod(0)
+        result = without_privileges(lambda: run("doctor"))
+        conversation.parent.chmod(0o700)
+        assert result.exit_code == 1
+        assert f"FAIL  conversations   {conversation}: Permission denied" in result.stdout
+        assert "terminal" in result.stdout
+
     def test_a_damaged_store_fails(self, conversation: Path) -> None:
         conversation.write_bytes(b"no database at all" * 100)
         result = run("doctor")
@@ -147,6 +155,13 @@ class TestPaths:
         assert by_path[str(paths.models_dir / "x.gguf")]["kind"] == "file"
         on_disk = {str(path) for path in paths.data_dir.rglob("*") if path.is_file()}
         assert on_disk <= set(by_path)
+
+    def test_a_folder_that_cannot_be_opened_is_named_and_the_others_are_listed(self, conversation: Path) -> None:
+        closed = conversation.parent / "closed"
+        closed.mkdir(mode=0)
+        result = without_privileges(lambda: run("paths"))
+        assert result.stderr == f"{closed}: Permission denied\n"
+        assert str(conversation) in result.stdout
 
     def test_the_text_report_lists_each_file(self, conversation: Path) -> None:
         assert f"{conversation.stat().st_size:,}  {conversation}" in run("paths").stdout
