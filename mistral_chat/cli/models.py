@@ -66,7 +66,7 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
 def pull(program: Program, name: str) -> None:
     """Download a model from the Hugging Face hub and print its path.
 
-    Interrupted downloads resume; Ctrl+C pauses. Installed models are not downloaded again.
+    Interrupted downloads resume; Ctrl+C pauses. Installed models are not downloaded again; damaged files are replaced.
     """
     from mistral_chat.cli.download_progress import show_progress
 

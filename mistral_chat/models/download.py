@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from mistral_chat import system
-from mistral_chat.errors import DownloadFailed, ModelUnusable, NotEnoughDisk
+from mistral_chat.errors import DownloadFailed, ModelError, NotEnoughDisk
 from mistral_chat.model_listing import DownloadProgress, Stage
 from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
@@ -120,20 +120,19 @@ class Download(ModelTask):
         try:
             for path in abandoned_parts(self._folder, time.time() - _DAY):
                 system.delete(path)
-            if all(target.exists() for target in self._targets):
+            if self._is_installed():
                 self._total = self._bytes_on_disk()
-                self._check_existing()
             else:
                 self._download_all()
         finally:
             lock.release()
 
-    def _check_existing(self) -> None:
+    def _is_installed(self) -> bool:
         try:
             self._library.find(self.spec, any_kind=True)
-        except ModelUnusable as error:
-            advice = f"Before you download it again, run: mistral-chat models rm {self.spec}"
-            raise ModelUnusable(error.path, f"{error.problem} {advice}") from error
+        except ModelError:  # perhaps a damaged file, which is replaced
+            return False
+        return all(target.exists() for target in self._targets)
 
     def _create_folders(self, parent: Path) -> None:
         try:
@@ -158,27 +157,29 @@ class Download(ModelTask):
                 return
 
     def _download_all(self) -> None:
-        files = [self._entry.file] if len(self._targets) == 1 else self._part_names()
-        remotes = [self._look_up(file) for file in files]
-        self._total = sum(remote.bytes for remote in remotes)
-        self._check_disk(self._total)
-        for remote, target in zip(remotes, self._targets, strict=True):
-            known = self._library.checksums.of(target)
-            if not target.exists() or (known and remote.sha256 not in {None, known.sha256}):  # or that of another revision
-                self._download_one(remote, target)
+        repository = self._folder / self._entry.repository
+        remotes = {target: self._look_up(target.relative_to(repository).as_posix()) for target in self._targets}
+        missing = {target: remote for target, remote in remotes.items() if not self._has(target, remote)}
+        self._total = sum(remote.bytes for remote in remotes.values())
+        self._complete = self._total - sum(remote.bytes for remote in missing.values())
+        self._check_disk(sum(remote.bytes - PartialFile(target).size() for target, remote in missing.items()))
+        for target, remote in missing.items():
+            self._download_one(remote, target)
             self._complete += target.stat().st_size
             self._transfer = None
 
-    def _check_disk(self, total: int) -> None:
-        folder, missing = self._targets[0].parent, total - self._bytes_on_disk()
+    def _has(self, target: Path, remote: RemoteFile) -> bool:
+        """Whether a file is there that is neither damaged nor of another revision, as far as that is known."""
+        known = self._library.checksums.of(target)
+        whole = target.exists() and target.stat().st_size == remote.bytes
+        return whole and (known is None or remote.sha256 in {None, known.sha256})
+
+    def _check_disk(self, missing: int) -> None:
+        folder = self._targets[0].parent
         free = shutil.disk_usage(folder).free
-        spare = _SPARE_DISK if total > _SPARE_DISK else 0
+        spare = _SPARE_DISK if (self._total or 0) > _SPARE_DISK else 0
         if missing > 0 and free < missing + spare:
             raise NotEnoughDisk(folder, missing + spare, free)
-
-    def _part_names(self) -> list[str]:
-        parent = self._entry.file.rpartition("/")[0]
-        return [f"{parent}/{target.name}" if parent else target.name for target in self._targets]
 
     def _download_one(self, remote: RemoteFile, target: Path) -> None:
         for _ in range(_MAX_REVISIONS):

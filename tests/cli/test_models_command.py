@@ -155,15 +155,32 @@ def test_a_split_model_with_a_lost_part_is_removed_by_its_name(hub: HubServer, o
         assert not first.parent.exists()
 
 
-def test_a_damaged_file_is_downloaded_again_after_the_command_that_is_named(hub: HubServer, tiny: Path) -> None:
-    tiny.write_bytes(gguf_bytes(SIZE)[:50_000])
-    result = models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
-    assert result.exit_code == 1
-    assert "the file is incomplete" in result.stderr
-    assert (command := f"mistral-chat models rm {SPEC}") in result.stderr
-    assert models(*command.split()[2:]).exit_code == 0
+def test_a_damaged_file_is_replaced_once_a_whole_one_is_there(hub: HubServer, tiny: Path) -> None:
+    damaged = gguf_bytes(SIZE)[:50_000]
+    tiny.write_bytes(damaged)
+    hub.misbehave(Fault(cut_after=400_000, times=1))
+    hub.misbehave(Fault(status=403))
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).exit_code == 1
+    assert tiny.read_bytes() == damaged
+    hub.behave()
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).stdout == f"{tiny}\n"
+    assert tiny.read_bytes() == gguf_bytes(SIZE)
+    assert hub.bytes_sent() == SIZE - 400_000
+    tiny.chmod(0o600)
+    tiny.write_bytes(gguf_bytes(SIZE)[:-1] + b"x")
+    assert models("verify", SPEC).exit_code == 1
     assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).exit_code == 0
-    assert models("pull", str(tiny), HF_ENDPOINT=hub.endpoint).exit_code == 0
+    assert tiny.read_bytes() == gguf_bytes(SIZE)
+
+
+def test_a_sound_file_that_cannot_chat_is_not_downloaded_again(hub: HubServer) -> None:
+    adapter = small_model()
+    adapter.set("general.type", STRING, "adapter")
+    hub.add(REPOSITORY, "lora.gguf", adapter.encoded())
+    for _ in range(2):
+        result = models("pull", f"hf:{REPOSITORY}/lora.gguf", HF_ENDPOINT=hub.endpoint)
+        assert (result.exit_code, "this is a LoRA adapter" in result.stderr) == (1, True)
+    assert hub.bytes_sent() == len(adapter.encoded())
 
 
 def test_an_unknown_model_cannot_be_downloaded() -> None:
@@ -210,7 +227,6 @@ def test_verifying_reports_damaged_files_and_no_others(tiny: Path) -> None:
     result = models("verify")
     assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
     assert result.stdout.startswith(f"{SPEC}: DAMAGED, the file is incomplete")
-    assert f"mistral-chat models rm {SPEC}" in models("pull", SPEC).stderr
     rows = json.loads(models("verify", "--json").stdout)
     assert rows == [{"name": SPEC, "path": str(tiny), "sha256": None, "expected": None, "verified": False}]
 
