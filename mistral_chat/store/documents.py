@@ -94,7 +94,7 @@ class VectorProgress:
 
 
 _DOCUMENT: Final = """
-    SELECT documents.*, collections.name AS collection_name,
+    SELECT id AS document_id, name AS collection, path, kind, size, mtime, hash, status, error, note, indexed,
         (SELECT count(*) FROM passages WHERE passages.document = documents.row) AS passages
     FROM documents JOIN collections ON collections.row = documents.collection
 """
@@ -131,26 +131,17 @@ class DocumentStore:
         """Every collection, by name."""
         with self.database.read() as connection:
             rows = connection.execute("""
-                SELECT name, attached, created, count(documents.row) AS documents, total(status = 'failed') AS failed,
-                    total(status = 'pending') AS pending,
+                SELECT name, attached, created, count(documents.row) AS documents,
+                    count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'pending') AS pending,
                     (SELECT count(*) FROM passages JOIN documents AS d ON d.row = passages.document
                      WHERE d.collection = collections.row) AS passages,
-                    (SELECT total(tokens) FROM passages JOIN documents AS d ON d.row = passages.document
+                    (SELECT coalesce(sum(tokens), 0) FROM passages JOIN documents AS d ON d.row = passages.document
                      WHERE d.collection = collections.row) AS tokens
                 FROM collections LEFT JOIN documents ON documents.collection = collections.row
                 GROUP BY collections.row ORDER BY name
             """)
             return [
-                Collection(
-                    name=row["name"],
-                    attached=bool(row["attached"]),
-                    documents=row["documents"],
-                    failed=int(row["failed"]),
-                    pending=int(row["pending"]),
-                    passages=row["passages"],
-                    tokens=int(row["tokens"]),
-                    created=from_timestamp(row["created"]),
-                )
+                Collection(**{**row, "attached": bool(row["attached"]), "created": from_timestamp(row["created"])})
                 for row in rows
             ]
 
@@ -468,20 +459,8 @@ def _document_row(connection: Connection, document_id: str) -> Row:
 
 
 def _document(row: Row) -> StoredDocument:
-    return StoredDocument(
-        document_id=row["id"],
-        collection=row["collection_name"],
-        path=row["path"],
-        kind=row["kind"],
-        size=row["size"],
-        mtime=row["mtime"],
-        hash=row["hash"],
-        status=row["status"],
-        error=row["error"],
-        note=row["note"],
-        indexed=None if row["indexed"] is None else from_timestamp(row["indexed"]),
-        passages=row["passages"],
-    )
+    """The value of a row selected by `_DOCUMENT`."""
+    return StoredDocument(**{**row, "indexed": None if row["indexed"] is None else from_timestamp(row["indexed"])})
 
 
 def stored_passage(row: Row) -> StoredPassage:
