@@ -99,7 +99,8 @@ _DOCUMENT: Final = """
     FROM documents JOIN collections ON collections.row = documents.collection
 """
 PASSAGE: Final = """
-    SELECT passages.*, documents.id AS document_id, documents.path, collections.name AS collection_name
+    SELECT id || '/' || ordinal AS key, id AS document_id, name AS collection, path, headings, page, first_line, last_line,
+        tokens, text
     FROM passages JOIN documents ON documents.row = passages.document
     JOIN collections ON collections.row = documents.collection
 """
@@ -465,18 +466,7 @@ def _document(row: Row) -> StoredDocument:
 
 def stored_passage(row: Row) -> StoredPassage:
     """The value of a row selected by `PASSAGE`."""
-    return StoredPassage(
-        key=f"{row['document_id']}/{row['ordinal']}",
-        document_id=row["document_id"],
-        collection=row["collection_name"],
-        path=row["path"],
-        headings=tuple(json.loads(row["headings"])),
-        page=row["page"],
-        first_line=row["first_line"],
-        last_line=row["last_line"],
-        tokens=row["tokens"],
-        text=row["text"],
-    )
+    return StoredPassage(**{**row, "headings": tuple(json.loads(row["headings"]))})
 
 
 def _scope(collection: int) -> str:

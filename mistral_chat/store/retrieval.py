@@ -162,16 +162,13 @@ def search_passages(
         if not chosen:
             return []
         match = f"{{title text}} : ({_any_of(chosen)})"
-        ranks = dict(
-            connection.execute(
-                "SELECT rowid, score FROM (SELECT rowid, bm25(passages_found, 0, 1, 1) AS score FROM passages_found "
-                "WHERE passages_found MATCH ? LIMIT ?) ORDER BY score LIMIT ?",
-                (f"{scope} AND {match}" if scope else match, _MOST_RANKED, limit),
-            ).fetchall()
-        )
-        rows = connection.execute(f"{PASSAGE} WHERE passages.row IN ({', '.join('?' * len(ranks))})", tuple(ranks))
-        passages = {row["row"]: stored_passage(row) for row in rows}
-        return [(passages[row], -rank) for row, rank in ranks.items()]
+        ranks = connection.execute(
+            "SELECT rowid, score FROM (SELECT rowid, bm25(passages_found, 0, 1, 1) AS score FROM passages_found "
+            "WHERE passages_found MATCH ? LIMIT ?) ORDER BY score LIMIT ?",
+            (f"{scope} AND {match}" if scope else match, _MOST_RANKED, limit),
+        ).fetchall()
+        query = f"{PASSAGE} WHERE passages.row = ?"
+        return [(stored_passage(connection.execute(query, (row,)).fetchone()), -score) for row, score in ranks]
 
 
 def _rare_enough(connection: sqlite3.Connection, words: Iterable[str]) -> list[str]:
