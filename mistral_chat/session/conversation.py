@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from mistral_chat.conversation import TranscriptTurn
+from mistral_chat.conversation import TranscriptTurn, Turn
 from mistral_chat.generation import History, PromptTurn
 from mistral_chat.sampling import Sampling
 from mistral_chat.session.environment import SessionEnvironment
@@ -139,10 +139,9 @@ class OpenConversation:
 
     def _newest(self, stored: Sequence[StoredTurn]) -> list[TranscriptTurn]:
         """Turns with the replies that have just ended, or that do not fit on the disk, and are not in the store yet."""
-        known = {turn.turn_id: turn for turn in self.turns}
+        known = {turn.turn_id: turn.turn for turn in self.turns}
         pending = self._environment.saver.pending  # as is more of a reply that had ended before
-        pairs = [(known.get(turn.turn_id, turn) if turn.writing or pending else turn, turn) for turn in stored]
-        return [max(pair, key=lambda turn: len(turn.turn.reply)) for pair in pairs]
+        return [_newer(turn, known.get(turn.turn_id)) if turn.writing or pending else turn for turn in stored]
 
     async def _restore(self, stored: StoredConversation | None, overrides: Overrides) -> None:
         """Let the next messages have what `stored` has, or, where that is None, a new conversation with `overrides`."""
@@ -156,3 +155,10 @@ class OpenConversation:
         await self._environment.saver.write(
             lambda store: store.set_overrides(conversation_id, system=system, sampling=sampling, persona=persona)
         )
+
+
+def _newer(stored: StoredTurn, known: Turn | None) -> StoredTurn:
+    """A turn as `known`, unless its stored reply is longer; another window may have changed its flags in any case."""
+    if known is None or len(known.reply) < len(stored.turn.reply):
+        return stored
+    return replace(stored, turn=replace(known, pinned=stored.turn.pinned, excluded=stored.turn.excluded))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from support.effort import PATIENCE
@@ -11,7 +12,7 @@ from support.sessions import SessionBench, until
 
 from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
-from mistral_chat.errors import EngineFailed
+from mistral_chat.errors import EngineFailed, StoreFull
 from mistral_chat.generation import History
 from mistral_chat.session.reply import ContinueReply, NewMessage
 from mistral_chat.session.session import ChatSession
@@ -60,6 +61,25 @@ async def test_a_pinned_turn_far_above_is_still_sent(store: ConversationStore) -
     await bench.say(session, "Last")
     assert first not in [turn.key for turn in engine.asked[-1].turns]
     await bench.close()
+
+
+async def test_a_turn_that_another_window_excludes_is_left_out_although_something_is_not_saved_yet(
+    bench: SessionBench, session: ChatSession
+) -> None:
+    first, second = [await bench.say(session, text) for text in ("One", "Two")]
+    may_succeed = threading.Event()
+
+    def fail(_: ConversationStore) -> None:
+        if not may_succeed.is_set():
+            raise StoreFull("The disk is full.")
+
+    saving = bench.saver.save(fail)
+    bench.store.set_turn_flags(first, excluded=True)
+    session.conversation.load()
+    assert [turn.turn.excluded for turn in session.turns] == [True, False]
+    assert [turn.key for turn in session.conversation.history().turns] == [second]
+    may_succeed.set()
+    await saving
 
 
 async def test_a_waiting_message_is_answered_although_another_window_shows_another_branch(
