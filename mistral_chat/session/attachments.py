@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from mistral_chat.documents.kinds import LARGEST_TEXT, kind_of
 from mistral_chat.errors import DocumentUnreadable, InvalidText
-from mistral_chat.message_form import PASTED, FileText, format_attachment, split_message
+from mistral_chat.message_form import PASTED, FileText, build_message, format_attachment, split_message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mistral_chat.documents.reader import DocumentReader
 
 WHOLE_SHARE = 2
@@ -52,6 +54,12 @@ class Attachment:
     def bytes(self) -> int:
         """The size of its text in UTF-8."""
         return len(self.text.encode())
+
+
+def draft_of(files: Iterable[Attachment], text: str) -> str:
+    """A draft as it is saved: the message that it would be."""
+    saved = [(file.name, file.text) for file in files if file.saved]
+    return build_message(saved, "", text) if saved else text
 
 
 def read_document(path: Path, reader: DocumentReader) -> Attachment:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_chat.message_form import PASTED, build_message, format_attachment, split_message
-from mistral_chat.session.attachments import Attachment
+from mistral_chat.message_form import PASTED, format_attachment, split_message
+from mistral_chat.session.attachments import Attachment, draft_of
 from mistral_chat.session.events import AttachmentsChanged
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class DraftAttachments:
 
     def draft(self, text: str) -> str:
         """The draft with this `text` as it is saved: the message that it would be."""
-        saved = [(file.name, file.text) for file in self.own if file.saved]
-        return build_message(saved, "", text) if saved else text
+        return draft_of(self.own, text)
 
     def take(self, draft: str) -> str:
         """Attach the files of a saved draft that are not attached here, and return its text; `changed` reports it."""

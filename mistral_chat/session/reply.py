@@ -65,6 +65,8 @@ class PendingReply:
     """The message without its attachments, which returns to the message box if it cannot be sent."""
     attachments: Sequence[Attachment] = field(default=())
     """The attachments that return with it."""
+    key: str = ""
+    """Its key among the queued messages in the store; empty if it did not wait there."""
     reply: GrowingReply | None = None
     """The reply, once its turn is saved."""
     generating: bool = False
@@ -175,6 +177,7 @@ def save_question(
                 last = store.turns_page(conversation_id or "", before=None, limit=1)
                 if not last or last[-1].turn_id != turn_id:
                     raise UsageError("Only the last reply can be continued. Regenerate this one, or continue the last one.")
+        store.drop_queued(pending.key)
         stopped = pending.work is not None and pending.work.cancelling()
         if stopped or not pending.decided.acquire(blocking=False):
             raise UsageError("The reply was stopped.")  # while the database was in use; the message went back to the box

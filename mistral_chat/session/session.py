@@ -7,6 +7,7 @@ model, the user, an error, a closed window) keeps the text so far.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -19,7 +20,7 @@ from mistral_chat.errors import MistralChatError, StoreError, UsageError
 from mistral_chat.generation import Completion, ContextShift, Delta, Event, Prefill
 from mistral_chat.message_form import build_message, split_message
 from mistral_chat.session import events
-from mistral_chat.session.attachments import Attachment
+from mistral_chat.session.attachments import Attachment, draft_of
 from mistral_chat.session.context import ContextMeter
 from mistral_chat.session.conversation import OpenConversation
 from mistral_chat.session.draft_attachments import DraftAttachments
@@ -38,6 +39,7 @@ from mistral_chat.session.reply import (
     validate_message,
 )
 from mistral_chat.session.titles import TitleWriter
+from mistral_chat.store.store import ConversationStore
 
 _PATIENCE: Final = 2.0
 """Seconds that quitting waits for a reply to end, which a disk that does not answer can hold up."""
@@ -145,6 +147,8 @@ class ChatSession:
             raise UsageError("Not sent, because the edit was cancelled meanwhile.")
         if (error := self.environment.host.error) is not None:
             raise error
+        if self.queue or self.replying or self.environment.host.engine is None:
+            self._save_queued(pending)
         self.queue.append(pending)
         self._idle.clear()
         if isinstance(request, EditMessage):
@@ -400,6 +404,15 @@ class ChatSession:
         if drafts := [pending.draft for pending in unsent if pending.draft]:
             await self._emit(events.DraftReturned("\n\n".join(drafts)))
         await self._emit(events.AttachmentsChanged())
+        for key in [pending.key for pending in unsent if pending.key]:
+            self.environment.saver.save(partial(ConversationStore.drop_queued, key=key), key=("queued", key))
+
+    def _save_queued(self, pending: PendingReply) -> None:
+        """Save a message that has to wait, as a draft is saved."""
+        conversation_id, text = self.conversation_id or "", draft_of(pending.attachments, pending.draft)
+        if text:
+            key = pending.key = secrets.token_hex(8)
+            self.environment.saver.save(lambda store: store.save_queued(key, conversation_id, text), key=("queued", key))
 
     def _show_end(self, reply: GrowingReply, **ended: Any) -> None:
         """Show the turn as its reply was saved."""

@@ -227,6 +227,19 @@ def m0008_recall_and_folders(database: Database) -> None:
     """)
 
 
+def m0009_queued_messages(database: Database) -> None:
+    """Messages that wait behind a reply. They return to the draft of their conversation after their `writer` has died."""
+    database.execute("""
+        CREATE TABLE queued_messages (
+            row INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            writer TEXT NOT NULL,
+            conversation_id TEXT NOT NULL,
+            text TEXT NOT NULL
+        ) STRICT
+    """)
+
+
 STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0001_conversations,
     m0002_organising,
@@ -236,6 +249,7 @@ STEPS: Final[tuple[Callable[[Database], None], ...]] = (
     m0006_retrieval,
     m0007_given_passages,
     m0008_recall_and_folders,
+    m0009_queued_messages,
 )
 """Every migration this version knows, oldest first."""
 

@@ -36,6 +36,7 @@ Values = dict[str, Any]
 _OTHERS: Final = (
     "tags",
     "drafts",
+    "queued_messages",
     "turn_passages",
     "turn_vectors",
     "collections",

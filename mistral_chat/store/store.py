@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreDamaged, StoreFull, StoreReadOnly
+from mistral_chat.message_form import join_messages
 from mistral_chat.store import backup, import_export, index, trash, turns
 from mistral_chat.store.documents import DocumentStore, attached_files_deleted
 from mistral_chat.store.import_export import ImportResult
@@ -143,11 +144,12 @@ class ConversationStore(ConversationQueries):
     def recover(self) -> int:
         """End the replies of writers that died as ``"cancelled"``, keeping their text, and return their number.
 
-        Replies that a running program is writing, including this one, are left alone. So is everything while the database
-        cannot be written: reading must not fail for that.
+        The messages that they had queued come before the drafts. Replies that a running program is writing, including this
+        one, are left alone. So is everything while the database cannot be written: reading must not fail for that.
         """
         with self.database.read() as connection:
-            rows = connection.execute("SELECT DISTINCT writer FROM turns WHERE writer IS NOT NULL").fetchall()
+            writers = "SELECT writer FROM turns WHERE writer IS NOT NULL UNION SELECT writer FROM queued_messages"
+            rows = connection.execute(writers).fetchall()
         dead = [row["writer"] for row in rows if not self.database.writer.alive(row["writer"])]
         if self.database.path is not None:
             active_writers(self.database.path)  # removes the lock files of dead writers without an unfinished reply
@@ -159,6 +161,12 @@ class ConversationStore(ConversationQueries):
                 unfinished = [turn for name in dead for turn in connection.execute(query, (name,)).fetchall()]
                 for turn in unfinished:
                     turns.end_reply(connection, turn, turn["reply"], "cancelled")
+                for queued in connection.execute("SELECT * FROM queued_messages ORDER BY row DESC").fetchall():
+                    if queued["writer"] in dead:
+                        there = self.state(queued["conversation_id"]) is not None
+                        key = queued["conversation_id"] if there else ""
+                        self.save_draft(key, join_messages(queued["text"], self.draft(key)))
+                        self.drop_queued(queued["id"])
                 return len(unfinished)
         except (StoreBusy, StoreFull, StoreReadOnly):
             return 0
@@ -301,6 +309,17 @@ class ConversationStore(ConversationQueries):
                 connection.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?)", values)
             else:
                 connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
+
+    def save_queued(self, key: str, conversation_id: str, text: str) -> None:
+        """Save a message that waits behind a reply, so that it returns to the draft if this program dies."""
+        with self.database.write() as connection:
+            values = (key, self.database.writer.name, conversation_id, sanitise_for_sqlite(text))
+            connection.execute("INSERT INTO queued_messages (id, writer, conversation_id, text) VALUES (?, ?, ?, ?)", values)
+
+    def drop_queued(self, key: str) -> None:
+        """Remove a message that is sent or in the draft."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM queued_messages WHERE id = ?", (key,))
 
     # Deletion
 

@@ -41,7 +41,8 @@ def delete(connection: Connection, conversation: Row) -> None:
         connection.execute(f"DELETE FROM {table} WHERE turn IN (SELECT row FROM turns WHERE conversation = ?)", (row,))
     for table in ("conversation_collections", "turns", "tags"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (row,))
-    connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation["id"],))
+    for table in ("drafts", "queued_messages"):
+        connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", (conversation["id"],))
     connection.execute("DELETE FROM conversations WHERE row = ?", (row,))
     note_purge(connection)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +15,15 @@ from support.echo_engine import EchoEngine
 from support.effort import PATIENCE
 from support.scripted_engine import Clock, ScriptedEngine
 from support.sessions import SessionBench, until
+from support.stores import open_store
 
 from mistral_chat.config import Settings
 from mistral_chat.conversation import Turn
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import EngineFailed, StoreBusy
+from mistral_chat.message_form import FileText, build_message
 from mistral_chat.session import events
+from mistral_chat.session.attachments import Attachment
 from mistral_chat.session.events import AttachmentsChanged, DraftReturned, ReplyFinished, ReplyStarted, SessionEvent, TextAdded
 from mistral_chat.session.reply import NewMessage, Regenerate, save_question
 from mistral_chat.session.session import ChatSession
@@ -109,6 +115,51 @@ async def test_messages_queued_behind_a_stopped_reply_are_returned(
     assert [event.text for event in bench.events if isinstance(event, DraftReturned)] == ["Two\n\nThree"]
     await bench.saver.flush()
     assert [turn.turn.user for turn in bench.turns(session)] == ["One"]
+
+
+def draft_after_a_crash(folder: Path, conversation_id: str) -> str:
+    """The draft in a copy of the database, whose writers do not live."""
+    copied = folder / secrets.token_hex(4)
+    shutil.copytree(folder, copied, ignore=shutil.ignore_patterns("*.writing", copied.name))
+    store = open_store(copied / "chats.db")
+    store.recover()
+    draft = store.draft(conversation_id)
+    store.close()
+    return draft
+
+
+async def test_a_message_that_waits_behind_a_reply_survives_a_crash_until_it_is_sent_or_returned(
+    tmp_path: Path, engine: ScriptedEngine
+) -> None:
+    store = open_store(tmp_path / "chats.db")
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
+
+    session = bench.open()
+
+    async def crashed() -> str:
+        await bench.saver.flush()
+        return draft_after_a_crash(tmp_path, session.conversation_id or "")
+
+    await bench.say(session, "Hello")
+    engine.at_delta_waits = 1
+    await session.send(NewMessage("One"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    await session.files.add(Attachment("notes.txt", "Tea is hot.", tokens=3))
+    await session.send(NewMessage("Two"))
+    await session.send(NewMessage("Three"))
+    assert await crashed() == build_message([FileText("notes.txt", "Tea is hot.")], "", "Two\n\nThree")
+    await session.return_queued()
+    assert await crashed() == "", "the message box has it"
+    session.attachments.clear()
+    await session.send(NewMessage("Four"))
+    assert await crashed() == "Four"
+    engine.at_delta_waits = -1
+    assert bench.host.engine is not None
+    bench.host.engine.stop()
+    await session.idle()
+    assert (await crashed(), bench.last(session).user) == ("", "Four"), "it was sent"
+    await bench.close()
+    store.close()
 
 
 async def test_a_cancelled_session_keeps_what_was_written(

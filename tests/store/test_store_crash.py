@@ -103,7 +103,7 @@ def test_two_instances_can_write_at_once(database: Path) -> None:
     store.close()
 
 
-def test_a_running_instances_reply_is_left_alone(database: Path) -> None:
+def test_the_reply_and_the_queue_of_a_running_instance_are_left_alone(database: Path) -> None:
     writer = start("store_writer.py", str(database), "pause")
     assert writer.stdout is not None
     turn = writer.stdout.readline().split()[1]
@@ -112,11 +112,16 @@ def test_a_running_instances_reply_is_left_alone(database: Path) -> None:
     assert store.recover() == 0
     before = store.turn(turn)
     assert before.writing
+    (conversation,) = [summary.conversation_id for summary in store.summaries()]
+    store.save_draft(conversation, "Typed later")
     writer.kill()
     writer.communicate()
     assert store.recover() == 1
     again = store.turn(turn)
     assert (again.writing, again.turn.finish_reason, again.turn.reply) == (False, "cancelled", before.turn.reply)
+    assert store.draft(conversation) == "Sent behind the reply\n\nTyped later"
+    assert store.recover() == 0
+    assert store.draft(conversation) == "Sent behind the reply\n\nTyped later"
     store.close()
     assert [path.name for path in database.parent.iterdir()] == [database.name]
 

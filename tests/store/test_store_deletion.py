@@ -43,6 +43,7 @@ def rebuild(store: ConversationStore) -> str:
             said(store, doomed, f"branch {SECRETS[0]}", SECRETS[1], turns[0])
             store.write_reply(turns[1], f"grown {SECRETS[1]}")
             store.save_draft(doomed, f"draft {SECRETS[3]}")
+            store.save_queued("waiting", doomed, f"queued {SECRETS[3]}")
             store.tag(doomed, SECRETS[4])
             store.set_overrides(doomed, system=f"You love {SECRETS[5]}")
             store.set_passages(turns[1], [Passage(kind="exchange", text=SECRETS[7], source="earlier", key=turns[0])])

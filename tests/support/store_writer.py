@@ -1,6 +1,6 @@
 """Writes turns as a chat does and indexes documents, and prints what was saved, until it is killed.
 
-With `pause` it stops in the middle of a reply.
+With `pause` it stops in the middle of a reply, behind which a message waits.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def main() -> None:
             store.delete(doomed)
             conversation, parent = store.create(), None
         turn = store.add_turn(conversation, f"question {place}", parent_id=parent)
+        if pause:
+            store.save_queued("waiting", conversation, "Sent behind the reply")
         tell("asked", turn)
         text = ""
         for _ in range(3):
