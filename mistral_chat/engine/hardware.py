@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -213,19 +214,27 @@ def performance_cores() -> int | None:
 
 
 def measure_memory() -> int:
-    """Bytes of main memory that a new process may use without swapping, limited by its container."""
+    """Bytes of main memory that a new process may use without swapping, limited by its container.
+
+    A container's cache of files, such as of a model that was just downloaded, gives way.
+    """
     available = psutil.virtual_memory().available
     limit, used = _cgroup_numbers("memory.max"), _cgroup_numbers("memory.current")
-    return int(min(available, max(0, limit[0] - used[0]))) if limit and used else int(available)
+    cached = sum(map(int, re.findall(r"^(?:in)?active_file (\d+)", _cgroup_text("memory.stat"), re.MULTILINE)))
+    return int(min(available, max(0, limit[0] - used[0] + cached))) if limit and used else int(available)
 
 
 def _cgroup_numbers(name: str) -> list[int]:
     """The numbers in a control group's file; none without a limit, or if the file does not exist."""
-    try:
-        words = (_CGROUP / name).read_text(encoding="ascii").split()
-    except OSError:
-        return []
+    words = _cgroup_text(name).split()
     return [int(word) for word in words] if all(word.isdecimal() for word in words) else []
+
+
+def _cgroup_text(name: str) -> str:
+    try:
+        return (_CGROUP / name).read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def _sysctl(name: str) -> int | None:

@@ -191,6 +191,12 @@ def test_a_containers_limits_are_obeyed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert hardware.measure_memory() == 0
 
 
+def test_a_containers_cache_of_a_downloaded_model_leaves_the_memory_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stat = "anon 50000000\nfile 140000000\ninactive_file 100000000\nactive_file 30000000\nworkingset_activate_file 7"
+    container(monkeypatch, tmp_path, memory_max="200000000", memory_current="190000000", memory_stat=stat)
+    assert hardware.measure_memory() == 140_000_000
+
+
 def test_a_container_without_limits_has_the_whole_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole = hardware.usable_cpus()
     container(monkeypatch, tmp_path, cpu_max="max 100000", memory_max="max", memory_current="200000000")
