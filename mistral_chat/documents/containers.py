@@ -79,32 +79,43 @@ def parse_xml(
     start: Callable[[str, Mapping[str, str]], None],
     end: Callable[[str], None] = lambda _: None,
     text: Callable[[str], None] = lambda _: None,
+    skipped: frozenset[str] = frozenset(),
 ) -> None:
-    """Parse XML and report each element by its local name.
+    """Parse XML and report each element by its local name, except those `skipped` and what is in them.
 
     Raises:
         DocumentUnreadable: it is not well-formed, declares entities, or nests too deeply.
     """
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
-    depth = 0
+    depth = skipping = 0
 
     def opened(name: str, attributes: Mapping[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, skipping
         depth += 1
         if depth > _DEEPEST:
             raise DocumentUnreadable("it is damaged: its XML nests too deeply")
-        start(_local(name), {_local(key): value for key, value in attributes.items()})
+        if skipping or _local(name) in skipped:
+            skipping += 1
+        else:
+            start(_local(name), {_local(key): value for key, value in attributes.items()})
 
     def closed(name: str) -> None:
-        nonlocal depth
+        nonlocal depth, skipping
         depth -= 1
-        end(_local(name))
+        if skipping:
+            skipping -= 1
+        else:
+            end(_local(name))
+
+    def said(data: str) -> None:
+        if not skipping:
+            text(data)
 
     def refuse(*_: Any) -> None:
         raise DocumentUnreadable("its XML declares entities, which no word processor writes")
 
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = opened, closed, text
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = opened, closed, said
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(content, True)  # noqa: FBT003 (a C function)
@@ -122,16 +133,24 @@ class _Paragraphs:
     def __init__(self) -> None:
         self.outline = Outline()
         self.found: list[Block] = []
+        self.level = 0
+        """The level of the current heading; 0 in a paragraph."""
+        self.inside: list[tuple[list[str], int]] = []
+        """The beginnings of the paragraphs and headings around the current one, as around a footnote, and of itself."""
         self._text: list[str] = []
         self._row: list[str] | None = None
 
     def add(self, text: str) -> None:
         self._text.append(text)
 
-    def end_paragraph(self, level: int = 0) -> None:
-        """End a paragraph, or a heading of `level`."""
-        text = "".join(self._text)
-        self._text.clear()
+    def begin_paragraph(self, level: int = 0) -> None:
+        """Begin a paragraph, or a heading of `level`."""
+        self.inside.append((self._text, self.level))
+        self._text, self.level = [], level
+
+    def end_paragraph(self) -> None:
+        text, level = "".join(self._text), self.level
+        self._text, self.level = self.inside.pop()
         if self._row is not None:
             self._row.append(" ".join(text.split()))
         elif level:
@@ -152,21 +171,22 @@ class _Paragraphs:
 class _Docx(_Paragraphs):
     """The body of a Word document."""
 
+    SKIPPED: Final = frozenset({"Fallback", "moveFrom", "pPrChange", "tabs"})
+
     def __init__(self, levels: Mapping[str, int]) -> None:
         """Read headings by `levels`: what each style's id means."""
         super().__init__()
         self._levels = levels
-        self._level = 0
         self._in_text = False
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
         match name:
             case "p":
-                self._level = 0
+                self.begin_paragraph()
             case "pStyle":
-                self._level = self._levels.get(attributes.get("val", ""), 0)
+                self.level = self._levels.get(attributes.get("val", ""), 0)
             case "outlineLvl":
-                self._level = _level(attributes.get("val", ""), 1) or self._level
+                self.level = _level(attributes.get("val", ""), 1) or self.level
             case "t":
                 self._in_text = True
             case "tab":
@@ -180,7 +200,7 @@ class _Docx(_Paragraphs):
         if name == "t":
             self._in_text = False
         elif name == "p":
-            self.end_paragraph(self._level)
+            self.end_paragraph()
         elif name == "tr":
             self.end_row()
 
@@ -193,11 +213,11 @@ def docx(file: IO[bytes]) -> Iterator[Block]:
     """Read a Word document as paragraphs and table rows below its headings. Deleted text and comments are left out."""
     archive = Archive(file)
     body = _Docx(_docx_levels(archive))
-    parse_xml(archive.read("word/document.xml"), start=body.start, end=body.end, text=body.text)
+    parse_xml(archive.read("word/document.xml"), start=body.start, end=body.end, text=body.text, skipped=body.SKIPPED)
     for notes in ("word/footnotes.xml", "word/endnotes.xml"):
         if notes in archive.names:
             body.outline.leave(0)
-            parse_xml(archive.read(notes), start=body.start, end=body.end, text=body.text)
+            parse_xml(archive.read(notes), start=body.start, end=body.end, text=body.text, skipped=body.SKIPPED)
     yield from body.found
     yield from body.outline.rest()
 
@@ -224,21 +244,15 @@ def _docx_levels(archive: Archive) -> dict[str, int]:
 class _Odt(_Paragraphs):
     """The body of an OpenDocument text."""
 
-    _SKIPPED: Final = frozenset({"annotation", "tracked-changes", "scripts", "font-face-decls", "automatic-styles"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._level = 0
-        self._inside = 0
-        self._skipping = 0
+    SKIPPED: Final = frozenset(
+        {"annotation", "automatic-styles", "binary-data", "font-face-decls", "note-citation", "scripts", "tracked-changes"}
+    )
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if name in self._SKIPPED:
-            self._skipping += 1
-        elif name == "h":
-            self._level, self._inside = _level(attributes.get("outline-level", "1"), 0) or 1, self._inside + 1
+        if name == "h":
+            self.begin_paragraph(_level(attributes.get("outline-level", "1"), 0) or 1)
         elif name == "p":
-            self._inside += 1
+            self.begin_paragraph()
         elif name == "s":
             self.add(" " * min(_level(attributes.get("c", "1"), 0) or 1, 80))
         elif name == "tab":
@@ -249,17 +263,13 @@ class _Odt(_Paragraphs):
             self.begin_row()
 
     def end(self, name: str) -> None:
-        if name in self._SKIPPED:
-            self._skipping -= 1
-        elif name in ("h", "p") and not self._skipping:
-            self._inside -= 1
-            self.end_paragraph(self._level)
-            self._level = 0
+        if name in ("h", "p"):
+            self.end_paragraph()
         elif name == "table-row":
             self.end_row()
 
     def text(self, text: str) -> None:
-        if self._inside and not self._skipping:
+        if self.inside:
             self.add(text)
 
 
@@ -271,7 +281,7 @@ def _level(text: str, offset: int) -> int:
 def odt(file: IO[bytes]) -> Iterator[Block]:
     """Read an OpenDocument text as paragraphs and table rows below its headings. Comments and deleted text are left out."""
     body = _Odt()
-    parse_xml(Archive(file).read("content.xml"), start=body.start, end=body.end, text=body.text)
+    parse_xml(Archive(file).read("content.xml"), start=body.start, end=body.end, text=body.text, skipped=body.SKIPPED)
     yield from body.found
     yield from body.outline.rest()
 

@@ -167,6 +167,49 @@ def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path)
     ]
 
 
+@pytest.mark.parametrize(
+    ("inside", "read_as"),
+    [
+        ("<w:p><w:pPr><w:tabs><w:tab/><w:tab/></w:tabs></w:pPr>{}</w:p>", [("", "text")]),
+        (
+            "<w:p><mc:AlternateContent><mc:Choice>{}</mc:Choice><mc:Fallback>{}</mc:Fallback></mc:AlternateContent></w:p>",
+            [("", "text")],
+        ),
+        ("<w:p><w:moveFrom>{}</w:moveFrom></w:p><w:p><w:moveTo>{}</w:moveTo></w:p>", [("", "text")]),
+        (
+            '<w:p><w:pPr><w:pStyle w:val="Heading1"/><w:pPrChange><w:pStyle/></w:pPrChange></w:pPr>{}</w:p><w:p>{}</w:p>',
+            [("text", "text")],
+        ),
+        (
+            '<w:p><w:pPr><w:pStyle w:val="Heading1"/></w:pPr>{}<w:txbxContent><w:p>{}</w:p></w:txbxContent>{}</w:p><w:p>{}</w:p>',
+            [("", "text"), ("texttext", "text")],
+        ),
+    ],
+    ids=["tab stops", "fallback", "moved", "changed style", "text box"],
+)
+def test_a_word_document_has_its_text_once_and_as_it_is_now(tmp_path: Path, inside: str, read_as: list[tuple[str, str]]) -> None:
+    body = inside.replace("{}", "<w:r><w:t>text</w:t></w:r>")
+    content = f'<w:document xmlns:w="{documents.W}" xmlns:mc="mc"><w:body>{body}</w:body></w:document>'
+    assert headed_texts(read(tmp_path, "a.docx", documents.archive({"word/document.xml": content}))) == read_as
+
+
+def test_notes_and_comments_of_an_opendocument_text_leave_its_paragraphs_whole(tmp_path: Path) -> None:
+    note = (
+        "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>note</text:p></text:note-body></text:note>"
+    )
+    inside = (
+        f'<text:h text:outline-level="1">Ti{note}tle</text:h><text:p>o{note}ne</text:p>'
+        "<office:annotation><text:p>secret</text:p></office:annotation><office:binary-data>AAAA</office:binary-data>"
+        "<text:p>two<office:annotation><text:h>secret</text:h></office:annotation></text:p>"
+    )
+    assert headed_texts(read(tmp_path, "a.odt", documents.odt(inside))) == [
+        ("", "note"),
+        ("Title", "note"),
+        ("Title", "one"),
+        ("Title", "two"),
+    ]
+
+
 def test_an_opendocument_text_is_read_without_its_comments(tmp_path: Path) -> None:
     inside = (
         '<text:h text:outline-level="1">Plan</text:h><text:p>a<text:s text:c="2"/>b<office:annotation><text:p>secret</text:p>'
