@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
+from itertools import accumulate
 from typing import Final
 
 from mistral_chat.engine.encoding.format import Encoding
@@ -139,18 +140,15 @@ class Ledger:
 
     def prefill_all(self, encoding: Encoding, cancel: CancelToken) -> bool:
         """Prefill without reporting progress; see `prefill`."""
-        steps = self.prefill(encoding, cancel)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return bool(end.value)
+        for _ in self.prefill(encoding, cancel):
+            """Only the result is wanted."""
+        return len(self._contents.tokens) == len(encoding.tokens)
 
     def mark_stale(self, key: str) -> None:
         """Record that everything from the turn `key` on attended to tokens that have been removed."""
-        places = {turn.key: place for place, turn in enumerate(self._contents.turns)}
-        before = places.get(self.stale_from[0], len(places)) if self.stale_from else len(places)
-        if self.cache.can_shift and places.get(key, len(places)) <= before and key in places:
+        starts = self._starts()
+        known = starts.get(self.stale_from[0], self.cache.size) if self.stale_from else self.cache.size
+        if self.cache.can_shift and key in starts and starts[key] <= known:
             self.stale_from = (key, 0)
 
     def recompute_stale(self, cancel: CancelToken) -> bool:
@@ -167,7 +165,7 @@ class Ledger:
         while self.stale_from is not None:
             key, offset = self.stale_from
             tokens = self._contents.tokens
-            begins = self._start_of(key)
+            begins = self._starts().get(key)
             start = len(tokens) if begins is None else begins + offset
             room = self.cache.size - len(tokens)
             batch = tokens[start : start + min(self._batch_size(), room)]
@@ -203,22 +201,16 @@ class Ledger:
 
     def load_state(self, state: bytes | memoryview, contents: Encoding) -> bool:
         """Replace the contents of cache and ledger; False, with both empty, if the cache refuses the state."""
-        if not self.cache.load_state(state, len(contents.tokens)):
-            self.reset()
-            return False
+        loaded = self.cache.load_state(state, len(contents.tokens))
         self.pinned, self.passages, self.stale_from = frozenset(), {}, None
-        self.set_contents(contents)
+        self.set_contents(contents if loaded else NOTHING)
         self.changed = False
-        return True
+        return loaded
 
-    def _start_of(self, key: str) -> int | None:
-        """The position of a turn's first token; None if it is not in the cache."""
-        start = len(self._contents.head)
-        for turn in self._contents.turns:
-            if turn.key == key:
-                return start
-            start += len(turn.tokens)
-        return None
+    def _starts(self) -> dict[str, int]:
+        """The position of each turn's first token."""
+        ends = accumulate(self.token_counts().values(), initial=len(self._contents.head))
+        return dict(zip(self.token_counts(), ends, strict=False))
 
     def _batch_size(self) -> int:
         """How many tokens to decode next: a full batch, or fewer if a batch cannot be aborted and takes long."""
