@@ -114,12 +114,7 @@ class TextEncoder:
         end = 0
         for match in self._user_defined.finditer(text):
             before = text[end : match.start()]
-            if end == 0 and match.start() == 0:
-                tokens += self._bare(" ")
-            elif end == 0:
-                tokens += self._prefixed(before)
-            else:
-                tokens += self._bare(before)
+            tokens += self._bare(before if end else " " + before)
             tokens.append(vocabulary.user_defined[match.group()])
             end = match.end()
         return self._guard(tokens + self._bare(text[end:]))
