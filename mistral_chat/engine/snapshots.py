@@ -103,7 +103,6 @@ class SnapshotFolder:
         self._lock = threading.Lock()
         self._wanted: dict[str, object] = {}
         self._pending: Future[None] | None = None
-        self._closed = False
         self._stopped = threading.Event()
         self._tell: Callable[[SnapshotProgress | None], object] = lambda _upkeep: None
 
@@ -122,9 +121,7 @@ class SnapshotFolder:
         if len(snapshot.state) > self._budget:
             return
         ticket = object()
-        with self._lock:
-            if self._closed:
-                return
+        with self._lock, contextlib.suppress(RuntimeError):  # the folder is closed
             self._wanted[snapshot.conversation] = ticket
             self._pending = self._writer.submit(self._write, snapshot, ticket)
 
@@ -168,8 +165,6 @@ class SnapshotFolder:
 
     def close(self) -> None:
         """Finish writing, and accept no more."""
-        with self._lock:
-            self._closed = True
         self._writer.shutdown()
 
     def _path(self, conversation: str) -> Path:
