@@ -62,7 +62,7 @@ class EngineThread:
         self._settled = threading.Event()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._lock = threading.Lock()
-        self._ahead: CancelToken | None = None
+        self._ahead = CancelToken()
         self._idle = CancelToken()
         self._replies: list[CancelToken] = []
         self.state = RunnerState.IDLE
@@ -167,13 +167,9 @@ class EngineThread:
             return
         self._give_way()
         cancel = self._ahead = CancelToken()
-        try:
-            async with aclosing(self._submit(lambda engine: work(engine, cancel), cancel).values()) as values:
-                async for value in values:
-                    yield value
-        finally:
-            if self._ahead is cancel:
-                self._ahead = None
+        async with aclosing(self._submit(lambda engine: work(engine, cancel), cancel).values()) as values:
+            async for value in values:
+                yield value
 
     def stop(self) -> None:
         """Stop the reply being generated and all queued ones; their completions have the finish reason ``"cancelled"``."""
@@ -195,8 +191,7 @@ class EngineThread:
             self._settle(RunnerState.CLOSED)
 
     def _give_way(self) -> None:
-        if self._ahead is not None:
-            self._ahead.set()
+        self._ahead.set()
 
     async def _call(self, work: Callable[[Engine], None], cancel: CancelToken) -> None:
         def run(engine: Engine) -> Iterator[None]:
