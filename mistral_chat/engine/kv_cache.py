@@ -33,7 +33,7 @@ class KVCache(Protocol):
 
     @property
     def can_trim(self) -> bool:
-        """Whether tokens can be removed from the end. A recurrent state cannot go back: it can only be cleared."""
+        """Whether tokens can be removed from the end. A recurrent state, as in Mamba and LFM2, can only be cleared."""
 
     @property
     def can_shift(self) -> bool:

@@ -60,7 +60,7 @@ class LlamaContext:
         params.type_k = params.type_v = _TYPES[plan.kv_type]
         params.offload_kqv = plan.on_gpu
         self._model = model
-        self.can_trim = not model.is_recurrent
+        self.can_trim = not (llama_cpp.llama_model_is_recurrent(model.pointer) or llama_cpp.llama_model_is_hybrid(model.pointer))
         self.can_abort = not plan.on_gpu and self.can_trim  # an aborted batch is removed from the end
         self.batch = plan.batch
         self.pointer: Any = llama_cpp.llama_init_from_model(model.pointer, params)

@@ -94,11 +94,6 @@ class Model:
         """The context length that the model was trained with, in tokens."""
         return int(llama_cpp.llama_model_n_ctx_train(self.pointer))
 
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether layers keep a state in place of keys and values, as in Mamba, LFM2 and Granite 4 H."""
-        return bool(llama_cpp.llama_model_is_recurrent(self.pointer) or llama_cpp.llama_model_is_hybrid(self.pointer))
-
     def require_text_generation(self) -> None:
         """Check that this model generates text token by token.
 
