@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from mistral_chat import system
 from mistral_chat.paths import private_folder
@@ -33,16 +33,6 @@ class Checksum:
     sha256: str
     expected: str | None
     """The published SHA-256; None without one."""
-
-    @classmethod
-    def of(cls, path: Path, sha256: str, expected: str | None) -> Self:
-        """The checksum of the file at `path` in its present state.
-
-        Raises:
-            OSError: the file does not exist.
-        """
-        stat = path.stat()
-        return cls(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected)
 
     @property
     def right(self) -> bool | None:
@@ -73,9 +63,16 @@ class ChecksumCache:
         same = (checksum.bytes, checksum.changed) == (stat.st_size, stat.st_mtime_ns)
         return checksum if same or even_changed else None
 
-    def add(self, path: Path, checksum: Checksum) -> None:
-        """Save the `checksum` of the file at `path`, if the cache file can be read and written."""
+    def add(self, path: Path, sha256: str, expected: str | None) -> Checksum:
+        """The checksum of the file at `path` in its present state, saved if the cache file can be read and written.
+
+        Raises:
+            OSError: the file does not exist.
+        """
+        stat = path.stat()
+        checksum = Checksum(bytes=stat.st_size, changed=stat.st_mtime_ns, sha256=sha256, expected=expected)
         self._save(path, asdict(checksum))
+        return checksum
 
     def forget(self, path: Path) -> None:
         """Delete the checksum of the file at `path`."""

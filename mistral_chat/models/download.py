@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 from mistral_chat import system
 from mistral_chat.errors import DownloadFailed, ModelError, NotEnoughDisk
 from mistral_chat.model_listing import DownloadProgress, Stage
-from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
 from mistral_chat.models.partial import PartialFile, RemoteFile, abandoned_parts
 from mistral_chat.models.retry import DownloadPaused, RetryBudget
@@ -191,7 +190,7 @@ class Download(ModelTask):
                 remote = self._look_up_again(remote, part)
                 self._total = remote.bytes if len(self._targets) == 1 else self._total
             else:
-                self._library.checksums.add(target, Checksum.of(target, digest, remote.sha256))
+                self._library.checksums.add(target, digest, remote.sha256)
                 return
         raise DownloadFailed(
             f"The hub and the server it redirects to disagree about {remote.file}. Nothing downloaded from them can be trusted. "

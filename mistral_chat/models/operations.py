@@ -97,10 +97,10 @@ class Verification(ModelTask):
                 digest = sha256_of(path, stop=self._stop, notify=self._advance)
                 if not digest:
                     raise DownloadPaused
-                self.results[path] = Checksum.of(path, digest, _expected(self._library, self._model, path))
+                expected = _expected(self._library, self._model, path)
+                self.results[path] = self._library.checksums.add(path, digest, expected)
             except OSError as error:
                 raise ModelUnusable(path, f"the file cannot be read ({error.strerror}).") from error
-            self._library.checksums.add(path, self.results[path])
 
     def _advance(self, count: int) -> None:
         self._hashed += count
@@ -168,17 +168,7 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
         NotEnoughDisk: a copy does not fit.
         ModelError: there is a file of that name already, the disks differ and a link is impossible, or the system refuses.
     """
-    metadata = read_metadata(path)
-    parts = parts_of(path)
-    try:
-        other_disk = path.stat().st_dev != private_folder(library.models_dir).stat().st_dev
-    except OSError as error:
-        raise ModelError(f"Could not import {path} into {library.models_dir}: {error.strerror}.") from error
-    way: ImportMode = "copy" if mode == "move" and other_disk else mode
-    if way == "copy":
-        free = shutil.disk_usage(library.models_dir).free
-        if free < metadata.bytes:
-            raise NotEnoughDisk(library.models_dir, metadata.bytes, free)
+    metadata, parts = read_metadata(path), parts_of(path)
     entry, digest = _identify(library, path)
     name = path.name if path.suffix.lower() == ".gguf" else f"{path.name}.gguf"  # a blob of Ollama has no suffix
     first = library.target(entry) if entry else library.models_dir / name
@@ -186,31 +176,26 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     if existing := next((target for target in targets if target.exists()), None):
         raise ModelError(f"{existing} exists already. Remove it first with: mistral-chat models rm {existing}")
     try:
-        private_folder(first.parent)
+        other_disk = path.stat().st_dev != private_folder(first.parent).stat().st_dev
+        way: ImportMode = "copy" if mode == "move" and other_disk else mode
+        if way == "copy" and (free := shutil.disk_usage(first.parent).free) < metadata.bytes:
+            raise NotEnoughDisk(first.parent, metadata.bytes, free)
         files = [part.resolve() for part in parts]
-        try:
-            for file, target in zip(files, targets, strict=True):
-                _bring(file, target, way)
-        except BaseException:
-            _take_back(files, targets)
-            raise
+        _bring_all(files, targets, way)
         for part in (*files, *parts) if mode == "move" else ():  # not before all are there
             system.delete(part)
     except OSError as error:
-        hint = " Import with --move or --copy instead." if mode == "link" else ""
+        hint = " Import with --move or --copy instead." if mode == "link" and first.parent.is_dir() else ""
         raise ModelError(f"Could not import {path} into {first.parent}: {error.strerror}.{hint}") from error
     if entry is not None:
-        library.checksums.add(first, Checksum.of(first, digest, entry.sha256))
+        library.checksums.add(first, digest, entry.sha256)
     return library.find(entry.name if entry else str(first))
 
 
 def _expected(library: Library, model: ModelFile, path: Path) -> str | None:
     earlier = library.checksums.of(path, even_changed=library.is_ours(path))
-    if earlier is not None and earlier.expected:
-        return earlier.expected
-    if model.entry is not None and model.entry.sha256 and path == model.path:
-        return model.entry.sha256
-    return sources.stated_sha256(path)
+    listed = model.entry.sha256 if model.entry is not None and path == model.path else None
+    return (earlier and earlier.expected) or listed or sources.stated_sha256(path)
 
 
 def _identify(library: Library, path: Path) -> tuple[CatalogEntry | None, str]:
@@ -222,6 +207,21 @@ def _identify(library: Library, path: Path) -> tuple[CatalogEntry | None, str]:
     likely = [entry for entry in possible if entry.bytes == size or entry.file.rpartition("/")[2] == path.name]
     digest = sha256_of(path) if likely else ""
     return next((entry for entry in likely if entry.sha256 == digest), None), digest
+
+
+def _bring_all(files: Sequence[Path], targets: Sequence[Path], mode: ImportMode) -> None:
+    """Give all `files` their `targets`, or leave everything as it was."""
+    try:
+        for file, target in zip(files, targets, strict=True):
+            _bring(file, target, mode)
+    except BaseException:
+        for file, target in zip(files, targets, strict=True):
+            with contextlib.suppress(OSError):
+                if file.exists():
+                    system.delete(target)
+                else:
+                    system.replace(target, file)
+        raise
 
 
 def _bring(part: Path, target: Path, mode: ImportMode) -> None:
@@ -243,16 +243,6 @@ def _bring(part: Path, target: Path, mode: ImportMode) -> None:
         system.replace(fresh, target)
     finally:
         system.delete(fresh)
-
-
-def _take_back(files: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Leave every one of `files` where it was, and none of their `targets`."""
-    for file, target in zip(files, targets, strict=True):
-        with contextlib.suppress(OSError):
-            if file.exists():
-                system.delete(target)
-            else:
-                system.replace(target, file)
 
 
 def _delete_empty_folders(folder: Path, root: Path) -> None:

@@ -17,7 +17,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
 from mistral_chat.errors import DownloadFailed, NotEnoughDisk
 from mistral_chat.models.catalog import Catalog
-from mistral_chat.models.checksums import Checksum, ChecksumCache
+from mistral_chat.models.checksums import ChecksumCache
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import download, remove
 from mistral_chat.models.partial import PartialFile
@@ -46,7 +46,7 @@ def test_an_unexpected_error_is_never_taken_for_success(
 ) -> None:
     """A download that just ended would leave the user without a model and without an error."""
 
-    def fail(_cache: ChecksumCache, _path: Path, _checksum: Checksum) -> None:
+    def fail(_cache: ChecksumCache, _path: Path, _digest: str, _expected: str) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(ChecksumCache, "add", fail)

@@ -17,7 +17,7 @@ from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 from mistral_chat import system
 from mistral_chat.config import CatalogSource
 from mistral_chat.errors import DownloadFailed, ModelError, ModelNotFound, ModelUnusable, NotEnoughDisk, UsageError
-from mistral_chat.models.checksums import Checksum, ChecksumCache
+from mistral_chat.models.checksums import ChecksumCache
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import Verification, download, import_file, remove
 from mistral_chat.models.partial import PartialFile, RemoteFile
@@ -47,7 +47,7 @@ def test_verification_is_remembered_and_detects_changes(library: Library, hub: H
 
 def test_a_file_that_another_program_replaced_is_not_called_damaged(library: Library, tmp_path: Path) -> None:
     path = put(tmp_path / "theirs.gguf")
-    library.checksums.add(path, Checksum.of(path, DIGEST, DIGEST))
+    library.checksums.add(path, DIGEST, DIGEST)
     put(path, gguf_bytes(500_000))
     task = Verification(library, library.find(str(path)))
     list(task.follow())
@@ -58,7 +58,7 @@ def test_a_damaged_second_part_is_remembered(library: Library, models_dir: Path)
     spec = f"hf:{REPOSITORY}/tiny-00001-of-00002.gguf"
     for number in (1, 2):
         path = put(models_dir / REPOSITORY / f"tiny-0000{number}-of-00002.gguf")
-        library.checksums.add(path, Checksum.of(path, DIGEST, DIGEST))
+        library.checksums.add(path, DIGEST, DIGEST)
     assert library.find(spec).verified is True
     put(path, CONTENT[:-1] + b"x")
     assert library.find(spec).verified is None, "one part has changed"
@@ -69,34 +69,33 @@ def test_a_damaged_second_part_is_remembered(library: Library, models_dir: Path)
 
 def test_checksums_that_two_windows_save_at_once_are_all_kept(tmp_path: Path) -> None:
     path = put(tmp_path / "x.gguf")
-    checksum = Checksum.of(path, DIGEST, DIGEST)
     others = [tmp_path / f"{number}.gguf" for number in range(20)]
     begin = threading.Barrier(len(others))
 
     def save(other: Path) -> None:
         other.hardlink_to(path)
         begin.wait()
-        ChecksumCache(tmp_path / "checked.json").add(other, checksum)
+        ChecksumCache(tmp_path / "checked.json").add(other, DIGEST, DIGEST)
 
     threads = [threading.Thread(target=save, args=(other,)) for other in others]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert all(ChecksumCache(tmp_path / "checked.json").of(other) == checksum for other in others)
+    assert all(ChecksumCache(tmp_path / "checked.json").of(other) for other in others)
 
 
 def test_checksums_that_cannot_be_read_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, other = put(tmp_path / "x.gguf"), put(tmp_path / "other.gguf")
     cache = ChecksumCache(tmp_path / "checked.json")
-    cache.add(path, Checksum.of(path, DIGEST, DIGEST))
+    cache.add(path, DIGEST, DIGEST)
 
     def refuse(_path: Path, _encoding: str) -> str:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
         broken.setattr(Path, "read_text", refuse)
-        cache.add(other, Checksum.of(other, DIGEST, DIGEST))
+        cache.add(other, DIGEST, DIGEST)
         assert cache.of(path) is None
     assert cache.of(path) is not None
 
@@ -200,7 +199,7 @@ def test_a_damaged_file_is_removed_though_another_program_has_a_sound_one(
     hub_cache(tmp_path / "cache")
     library = library_of(own_folders, models_dir, HF_HUB_CACHE=str(tmp_path / "cache"))
     ours = put(models_dir / REPOSITORY / FILE)
-    library.checksums.add(ours, Checksum.of(ours, DIGEST, "0" * 64))
+    library.checksums.add(ours, DIGEST, "0" * 64)
     assert library.find(SPEC).source == "hub cache"
     remove(library, SPEC)
     assert not ours.exists()

@@ -10,7 +10,6 @@ from support.hub_server import HubServer
 from support.programs import echo_program
 from support.tiny_files import FILE, REPOSITORY, SPEC, gguf_bytes
 
-from mistral_chat.models.checksums import Checksum
 from mistral_chat.models.memory_fit import AvailableMemory
 from mistral_chat.ui.screens.models import FORMATS
 
@@ -174,7 +173,7 @@ def test_a_verification_compares_with_the_published_checksum(program: Program) -
 
     assert verified() is None, "no checksum is published for it"
     for expected, right in ((library.checksums.of(path).sha256, True), ("0" * 64, False)):  # type: ignore[union-attr]  # just made
-        library.checksums.add(path, Checksum.of(path, "", expected))
+        library.checksums.add(path, "", expected)
         assert verified() is right
 
 
