@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -108,7 +109,7 @@ class Download(ModelTask):
         try:
             self._download_locked()
         except OSError as error:
-            raise DownloadFailed(f"Could not write to {self._folder}: {error.strerror or error}.") from error
+            self._raise_disk_error(error)
         self._notify("done", "")
 
     def _download_locked(self) -> None:
@@ -179,6 +180,16 @@ class Download(ModelTask):
         spare = _SPARE_DISK if (self._total or 0) > _SPARE_DISK else 0
         if missing > 0 and free < missing + spare:
             raise NotEnoughDisk(folder, missing + spare, free)
+
+    def _raise_disk_error(self, error: OSError) -> NoReturn:
+        folder = self._targets[0].parent
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            missing = (self._total or 0) - self._bytes_on_disk()
+            raise NotEnoughDisk(folder, missing, shutil.disk_usage(folder).free) from error
+        if error.errno == errno.EFBIG:
+            advice = "Set models.folder to another disk. Downloaded data is kept."
+            raise DownloadFailed(f"The disk of {folder} cannot store a file of this size. {advice}") from error
+        raise DownloadFailed(f"Could not write to {folder}: {error.strerror or error}.") from error
 
     def _download_one(self, remote: RemoteFile, target: Path) -> None:
         for _ in range(_MAX_REVISIONS):

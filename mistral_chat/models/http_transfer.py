@@ -7,17 +7,15 @@ hub's origin only.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import re
-import shutil
 import socket
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import httpx2
 
 from mistral_chat import network
-from mistral_chat.errors import DownloadFailed, NotEnoughDisk
+from mistral_chat.errors import DownloadFailed
 from mistral_chat.models.partial import PartialFile, RemoteFile
 from mistral_chat.models.retry import DownloadPaused, RetryableError, RetryBudget, RetryPolicy
 
@@ -77,18 +75,15 @@ class HTTPTransfer:
 
         Raises:
             DownloadFailed: the network or the server failed, or the content is wrong. Sound bytes are kept.
-            NotEnoughDisk: the disk is full.
+            OSError: the disk is full, or refuses the file.
             RevisionChanged: the hub must be asked again.
             DownloadPaused: `stop` was set.
         """
         self.bytes = self._best = self._part.resume_or_reset(self._remote)
-        try:
-            with self._part.opened() as writer:
-                self._hash_existing(writer)
-                self._download(writer)
-                self._notify("verifying", "")
-        except OSError as error:
-            self._raise_disk_error(error)
+        with self._part.opened() as writer:
+            self._hash_existing(writer)
+            self._download(writer)
+            self._notify("verifying", "")
         if self._part.size() != self._remote.bytes:
             self._part.drop()
             raise DownloadFailed(
@@ -215,17 +210,6 @@ class HTTPTransfer:
             return httpx2.Client(timeout=timeout, follow_redirects=False, headers={"User-Agent": "mistral-chat"})
         except (ImportError, ValueError) as error:
             raise DownloadFailed(f"The proxy set in the environment cannot be used: {error}.") from error
-
-    def _raise_disk_error(self, error: OSError) -> NoReturn:
-        folder = self._part.path.parent
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise NotEnoughDisk(folder, self._remote.bytes - self._part.size(), shutil.disk_usage(folder).free) from error
-        if error.errno == errno.EFBIG:
-            raise DownloadFailed(
-                f"The disk of {folder} cannot store a file of {self._remote.bytes / 1e9:.1f} GB. "
-                "Set models.folder to another disk. Downloaded data is kept."
-            ) from error
-        raise DownloadFailed(f"Could not write {self._part.path}: {error.strerror or error}.") from error
 
 
 def describe(error: Exception, url: str) -> str:

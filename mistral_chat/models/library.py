@@ -241,7 +241,7 @@ class Library:
         return entry.bytes is not None and found.path.name == Path(entry.file).name and _size(found.path) == entry.bytes
 
     def _files(self) -> Iterator[FoundFile]:
-        for found in sources.in_publisher_folders(self.models_dir, "ours"):
+        for found in sources.in_publisher_folders(self.models_dir, "ours", sources.OWN_DEPTH):
             complete = all(part.exists() for part in parts_of(found.path))
             if found.repository and not complete and self.is_ours(found.path):
                 continue  # a partial download

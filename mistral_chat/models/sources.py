@@ -30,9 +30,6 @@ MAX_FOLDERS: Final = 20_000
 OWN_DEPTH: Final = 32
 """Levels of folders looked at below the folder of this program: those of a repository are kept."""
 
-_DEPTH = 6
-"""Levels of folders looked at below one of the user or of another program."""
-
 _MANIFEST_LIMIT = 1 << 20
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
@@ -116,9 +113,9 @@ def in_hub_cache(root: Path) -> Iterator[FoundFile]:
                 )
 
 
-def in_publisher_folders(root: Path, source: Source) -> Iterator[FoundFile]:
+def in_publisher_folders(root: Path, source: Source, depth: int = 6) -> Iterator[FoundFile]:
     """GGUF files in folders named PUBLISHER/REPOSITORY, as LM Studio and this program name them."""
-    for path in files_under(root, OWN_DEPTH if source == "ours" else _DEPTH, follow_links=True):
+    for path in files_under(root, depth, follow_links=True):
         relative = path.relative_to(root)
         parts = relative.parts
         complete = len(parts) >= 3  # noqa: PLR2004 (publisher, repository, file)
@@ -144,7 +141,7 @@ def in_ollama(root: Path) -> Iterator[FoundFile]:
             yield FoundFile(path=blob, source="ollama", name=_ollama_name(parts), sha256=digest)
 
 
-def files_under(root: Path, depth: int = _DEPTH, *, follow_links: bool = False) -> Iterator[Path]:
+def files_under(root: Path, depth: int = 6, *, follow_links: bool = False) -> Iterator[Path]:
     """Whole GGUF files and first parts of split ones below `root`, sorted by path; in linked folders too with `follow_links`."""
     for path in sorted(walk(root, depth, follow_links=follow_links)):
         if path.suffix.lower() != ".gguf" or not os.path.isfile(path):  # noqa: PTH113 (as above)
