@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from mistral_chat import system
 from mistral_chat.errors import DownloadFailed, ModelError, NotEnoughDisk
@@ -86,7 +86,7 @@ class Download(ModelTask):
         here = self._complete + transfer.bytes if transfer is not None else self._bytes_on_disk()
         speed = self._speedometer.speed(time.monotonic(), here)
         stage: Stage = "paused" if self.state == "paused" else self._stage
-        moving = stage in {"downloading", "waiting"} and speed > 0 and total is not None
+        moving = stage in {"downloading", "waiting"} and speed > 0
         return DownloadProgress(
             stage=stage,
             bytes=here,
@@ -113,19 +113,14 @@ class Download(ModelTask):
         self._notify("done", "")
 
     def _download_locked(self) -> None:
-        first = self._targets[0]
-        self._create_folders(first.parent)
-        lock = download_lock(first)
-        self._acquire(lock)
-        try:
+        self._create_folders(self._targets[0].parent)
+        with self._locked():
             for path in abandoned_parts(self._folder, time.time() - _DAY):
                 system.delete(path)
             if self._is_installed():
                 self._total = self._bytes_on_disk()
             else:
                 self._download_all()
-        finally:
-            lock.release()
 
     def _is_installed(self) -> bool:
         try:
@@ -143,18 +138,17 @@ class Download(ModelTask):
             ) from error
         private_folder(parent)
 
-    def _acquire(self, lock: FileLock) -> None:
+    def _locked(self) -> AcquireReturnProxy[FileLock]:
+        lock = download_lock(self._targets[0])
         while True:
             try:
-                lock.acquire(timeout=0)
+                return lock.acquire(timeout=0)
             except Timeout:
                 metadata = PartialFile(self._targets[0]).metadata()
                 self._total = metadata.bytes if metadata is not None and len(self._targets) == 1 else None
                 self._notify("waiting", "Another download of this file is running, perhaps in another window")
                 if self._stop.wait(TICK):
                     raise DownloadPaused from None
-            else:
-                return
 
     def _download_all(self) -> None:
         repository = self._folder / self._entry.repository
@@ -165,8 +159,8 @@ class Download(ModelTask):
         self._check_disk(sum(remote.bytes - PartialFile(target).size() for target, remote in missing.items()))
         for target, remote in missing.items():
             self._download_one(remote, target)
-            self._complete += target.stat().st_size
             self._transfer = None
+            self._complete += target.stat().st_size
 
     def _has(self, target: Path, remote: RemoteFile) -> bool:
         """Whether a file is there that is neither damaged nor of another revision, as far as that is known."""
