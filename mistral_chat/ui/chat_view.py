@@ -11,7 +11,7 @@ from textual.content import Content
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
 from mistral_chat.message_form import join_messages, split_message
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import parse_input
+from mistral_chat.ui.commands import as_draft, parse_input
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ChatView:
                 if notice := self._passages_notice(event):
                     screen.notice.show(notice)
             case events.DraftReturned(text):
-                screen.composer.give_back(text, editing=screen.session.editing is not None)
+                screen.composer.give_back(as_draft(text), editing=screen.session.editing is not None)
                 screen.message_box.save()
             case events.QueueChanged():
                 self.show_state()
@@ -123,9 +123,9 @@ class ChatView:
 
         match event:
             case events.DraftReturned(text) if self._shares_draft(session):
-                self._screen.composer.give_back(text)
+                self._screen.composer.give_back(as_draft(text))
             case events.DraftReturned(text):
-                self._save_elsewhere(session, text)
+                self._save_elsewhere(session, as_draft(text))
             case events.AttachmentsChanged() if self._shares_draft(session):
                 for file in list(session.attachments):
                     session.attachments.remove(file)

@@ -15,7 +15,7 @@ from textual.widgets import TextArea
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.formatting import counted
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import Command, command_of, matching, parse_input
+from mistral_chat.ui.commands import Command, as_draft, command_of, matching, parse_input
 from mistral_chat.ui.commands.app import choose_file
 from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.widgets.composer import Composer
@@ -80,7 +80,8 @@ class MessageBox(Vertical):
     def _history(self) -> Sequence[str]:
         """The messages that Up recalls; none while one is edited, which they would replace."""
         with suppress(MistralChatError):
-            return self._chat.opened.store.input_history(_HISTORY) if self._chat.session.editing is None else ()
+            if self._chat.session.editing is None:
+                return [as_draft(message) for message in self._chat.opened.store.input_history(_HISTORY)]
         return ()
 
     # Sending.
@@ -116,7 +117,7 @@ class MessageBox(Vertical):
             if isinstance(request, EditMessage) and session is not None and session is not chat.session:  # it was left meanwhile
                 await chat.view.handle(session, DraftReturned(request.text))
             elif isinstance(request, EditMessage | NewMessage):
-                self.composer.give_back(request.text)
+                self.composer.give_back(request.text if self._editing is not None else as_draft(request.text))
             chat.show_error(str(error))
             if chat.workspace is not None:
                 if isinstance(request, NewMessage):

@@ -299,6 +299,28 @@ async def test_a_recalled_message_that_is_refused_returns_with_its_files() -> No
 
 
 @pytest.mark.parametrize("shown", [True, False])
+async def test_a_message_that_began_with_two_slashes_does_not_return_as_a_command(tmp_path: Path, *, shown: bool) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("/new", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await pilot.press("up")
+        assert harness.chat.draft == "//new"
+        host, first = harness.screen.host, harness.screen.session
+        engine, host.engine = host.engine, None  # as between two models
+        await pilot.press("enter")
+        await until(pilot, lambda: first.queue)
+        if not shown:
+            await harness.chat.open(None)
+        await first.return_queued()
+        await harness.chat.open(mine)
+        assert harness.chat.draft == "//new"
+        host.engine, host.error = engine, (refusal := ModelNotFound("none"))
+        await pilot.press("enter")
+        await until(pilot, lambda: refusal.problem in harness.chat.notice)
+        assert harness.chat.draft == "//new", "refused"
+
+
+@pytest.mark.parametrize("shown", [True, False])
 async def test_all_new_conversations_have_one_draft(tmp_path: Path, *, shown: bool) -> None:
     harness = AppHarness(path=tmp_path / "c.db")
     other = harness.add_conversation(("Question", "Answer"))

@@ -24,8 +24,9 @@ from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
 from mistral_chat.config import Persona, Settings
+from mistral_chat.message_form import build_message
 from mistral_chat.session.grounding import Grounding
-from mistral_chat.ui.commands import all_commands, command, matching, parse_input
+from mistral_chat.ui.commands import all_commands, as_draft, command, matching, parse_input
 from mistral_chat.ui.palette import CommandProvider
 from mistral_chat.ui.screens.models import ModelsScreen
 
@@ -59,6 +60,22 @@ if TYPE_CHECKING:
 )
 def test_messages_are_distinguished_from_commands(draft: str, message: str) -> None:
     assert parse_input(draft).message == message
+
+
+@pytest.mark.parametrize(
+    ("message", "draft"),
+    [
+        ("hello", "hello"),
+        ("/new", "//new"),
+        ("/etc/hosts is a file", "//etc/hosts is a file"),
+        ("/new\nlines", "/new\nlines"),
+        ("// a comment", "// a comment"),
+        ("", ""),
+        (build_message([("a.py", "pass")], "", "/new"), build_message([("a.py", "pass")], "", "//new")),
+    ],
+)
+def test_a_message_is_a_message_again_as_a_draft(message: str, draft: str) -> None:
+    assert as_draft(message) == draft
 
 
 @pytest.mark.parametrize("draft", ["/nwe", "/etc/hosts is a file", "/", "/NEW", "/new is a command", "/undo that"])
