@@ -121,6 +121,22 @@ async def test_whatever_is_shown_while_something_else_is_being_shown_ends_in_ord
             assert in_order(transcript), names
 
 
+async def test_what_is_shown_when_a_reply_is_stopped_just_then_is_shown_whole() -> None:
+    harness = AppHarness()
+    harness.start_with(*((f"Question {number}", "An answer of some length. " * 9) for number in range(60)))
+    async with run_loaded(harness) as pilot:
+        transcript, turns = harness.chat.transcript, list(harness.chat.turns)
+        for steps in (1, 2, 3, 4, 9):
+            showing = asyncio.create_task(transcript.show(turns[: 60 - steps], complete=True))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            showing.cancel()
+            await until(pilot, lambda: list(transcript.children) == transcript.views, "what was shown before is gone")
+            assert in_order(transcript)
+            await pilot.press("ctrl+home", "ctrl+home")
+            await until(pilot, lambda: transcript._first == 0)
+
+
 def in_order(transcript: Transcript) -> bool:
     """Whether neighbouring turns are mounted, each once, and nothing else."""
     mounted = [view.shown.turn_id for view in transcript.query_children(TurnView) if not view._pruning]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -255,8 +256,11 @@ class Transcript(ReadingScroll, FastWidget, can_focus=True):
                 self.anchor()
             mounting = self.mount_all(views)
             self._mark_views()
-            await removing
-            await mounting
+            try:
+                await asyncio.shield(asyncio.gather(removing, mounting))  # cancelling the former would leave views that never end
+            except asyncio.CancelledError:
+                self._settling = False
+                raise
         return self.views is views
 
     def _new_view(self, turn: TranscriptTurn) -> TurnView:
