@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from mistral_chat.conversation import FinishReason, TranscriptTurn, Usage
 from mistral_chat.engine.encoding.text import utf8
@@ -94,7 +94,7 @@ class GrowingReply:
     def __init__(self, saver: Saver, turn: TranscriptTurn, clock: Callable[[], float]) -> None:
         """Continue the reply of `turn`."""
         self.turn = turn
-        """The turn as saved, without what the reply grew by."""
+        """The turn as saved, without what the reply grew by until it has finished."""
         self._saver = saver
         self._pieces = [turn.turn.reply]
         self._clock = clock
@@ -129,15 +129,13 @@ class GrowingReply:
             self._save(lambda store: store.write_reply(self.turn.turn_id, text))
 
     def finish(self, reason: FinishReason | None, *, model: str, usage: Usage | None = None, error: str = "") -> None:
-        """Save the finished reply; only the first call counts."""
+        """Save the finished reply, and show it in `turn`; only the first call counts."""
         if not self.finished:
             self.finished = True
-            text = self.text
-            self._save(
-                lambda store: store.finish_reply(
-                    self.turn.turn_id, text, finish_reason=reason, usage=usage, model=model, error=error
-                )
-            )
+            ended: dict[str, Any] = {"finish_reason": reason, "usage": usage, "error": error}
+            turn_id, text, known = self.turn.turn_id, self.text, self.turn.turn
+            self._save(lambda store: store.finish_reply(turn_id, text, model=model, **ended))
+            self.turn = replace(self.turn, turn=replace(known, reply=text, model=model or known.model, **ended))
 
     def _save(self, work: Work[object]) -> None:
         self._saver.save(work, key=("reply", self.turn.turn_id))

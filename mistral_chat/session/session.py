@@ -375,11 +375,8 @@ class ChatSession:
         reason = completion.finish_reason if completion is not None else "cancelled"
         if reason == "cancelled" and reply.text and not reply.pieces:
             reply.finished = True  # it had ended before, and was not continued
-        else:
-            usage = completion.usage if completion is not None else None
-            reply.finish(reason, model=self._model, usage=usage)
-            model = self._model or reply.turn.turn.model
-            self._show_end(reply, finish_reason=reason, error="", usage=usage, model=model)
+        reply.finish(reason, model=self._model, usage=completion.usage if completion is not None else None)
+        self.conversation.replace(reply.turn)
         await self._emit(events.ReplyFinished(reply.turn, completion))
 
     async def _cancelled(self, pending: PendingReply) -> None:
@@ -394,7 +391,7 @@ class ChatSession:
             await self._give_back(pending)
         else:
             reply.finish(None, model=self._model, error=str(error))
-            self._show_end(reply, finish_reason=None, error=str(error), usage=None)
+            self.conversation.replace(reply.turn)
         await self._emit(events.ReplyFailed(error, reply.turn if reply is not None else None))
 
     async def _give_back(self, *unsent: PendingReply) -> None:
@@ -413,11 +410,6 @@ class ChatSession:
         if text:
             key = pending.key = secrets.token_hex(8)
             self.environment.saver.save(lambda store: store.save_queued(key, conversation_id, text), key=("queued", key))
-
-    def _show_end(self, reply: GrowingReply, **ended: Any) -> None:
-        """Show the turn as its reply was saved."""
-        reply.turn = replace(reply.turn, turn=replace(reply.turn.turn, reply=reply.text, **ended))
-        self.conversation.replace(reply.turn)
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)
         await self.environment.saver.write(lambda store: store.set_turn_flags(turn_id, pinned=pinned, excluded=excluded))
