@@ -232,7 +232,7 @@ def m0009_queued_messages(database: Database) -> None:
     database.execute("""
         CREATE TABLE queued_messages (
             row INTEGER PRIMARY KEY,
-            id TEXT NOT NULL UNIQUE,
+            id TEXT NOT NULL,
             writer TEXT NOT NULL,
             conversation_id TEXT NOT NULL,
             text TEXT NOT NULL

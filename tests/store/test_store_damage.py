@@ -125,7 +125,7 @@ def test_repair_saves_what_can_be_read_and_keeps_the_damaged_file(database: Path
     saved = {turn.turn_id: turn for each in listed for turn in store.tree(each)}
     assert len(saved) == done.turns
     known = {turn for turns in made.values() for turn in turns}
-    assert len(known & saved.keys()) >= {"half": 20, "middle": 180, "turns": 0}[kind]
+    assert len(known & saved.keys()) >= {"half": 10, "middle": 180, "turns": 0}[kind]
     assert all(turn.turn.reply.startswith("answer") for each, turn in saved.items() if each in known)
     for each in listed:
         store.turns(each)
