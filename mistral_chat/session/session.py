@@ -206,8 +206,7 @@ class ChatSession:
         self.queue.clear()
         if self.current is None:
             self._idle.set()
-        await self._emit(events.QueueChanged())
-        await self._give_back(*queued)
+        await asyncio.shield(self.environment.spawn(self._give_back(*queued)))  # the loading that failed may be cancelled
 
     # Branches and turns.
 
@@ -400,9 +399,10 @@ class ChatSession:
             self.files.give(pending.attachments)
         if drafts := [pending.draft for pending in unsent if pending.draft]:
             await self._emit(events.DraftReturned("\n\n".join(drafts)))
-        await self._emit(events.AttachmentsChanged())
         for key in [pending.key for pending in unsent if pending.key]:
             self.environment.saver.save(partial(ConversationStore.drop_queued, key=key), key=("queued", key))
+        await self._emit(events.AttachmentsChanged())
+        await self._emit(events.QueueChanged())
 
     def _save_queued(self, pending: PendingReply) -> None:
         """Save a message that has to wait, as a draft is saved."""

@@ -14,7 +14,7 @@ from mistral_chat.config import Settings
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import ConversationNotFound, EngineFailed, InvalidText, MessageTooLong, StoreFull, UsageError
 from mistral_chat.session.attachments import Attachment
-from mistral_chat.session.events import AttachmentsChanged, DraftReturned, SessionEvent
+from mistral_chat.session.events import AttachmentsChanged, DraftReturned, QueueChanged, SessionEvent
 from mistral_chat.session.reply import ContinueReply, EditMessage, NewMessage
 from mistral_chat.session.session import ChatSession
 from mistral_chat.store.store import ConversationStore
@@ -84,6 +84,29 @@ async def test_an_edit_that_is_cancelled_while_it_is_counted_is_not_sent(bench: 
     with pytest.raises(UsageError):
         await sending
     assert [turn.turn.user for turn in bench.turns(session)] == ["Hello"]
+
+
+async def test_messages_return_although_another_model_is_chosen_meanwhile(bench: SessionBench, session: ChatSession) -> None:
+    await bench.host.close()
+    await session.send(NewMessage("Hello"))
+    returning, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(event: SessionEvent) -> None:
+        if not returning.is_set():
+            returning.set()
+            await may_go_on.wait()
+
+    bench.heard = wait
+    telling = bench.spawn(session.return_queued())
+    await returning.wait()
+    telling.cancel()
+    may_go_on.set()
+    await bench.settled()
+    assert DraftReturned("Hello") in bench.events
+    assert isinstance(bench.events[-1], QueueChanged)
+    await bench.saver.flush()
+    with bench.store.database.read() as connection:
+        assert not connection.execute("SELECT * FROM queued_messages").fetchall(), "it would return again after a restart"
 
 
 async def test_a_message_that_fits_only_without_the_system_prompt_is_not_saved(
