@@ -180,20 +180,20 @@ class Library:
         for path in sorted(sources.walk(self.models_dir, sources.OWN_DEPTH)):
             parts = [PartialFile(each) for each in parts_of(path.with_suffix("") if path.suffix == ".part" else path)]
             target = parts[0].target
-            complete = [part.target.exists() for part in parts]
-            if target.suffix.lower() != ".gguf" or target in partials or all(complete):
+            sizes = [_size(part.target) for part in parts]
+            if target.suffix.lower() != ".gguf" or target in partials or min(sizes) >= 0:
                 continue
             metadata = next(filter(None, (part.metadata() for part in parts)), None)
             owner, _, place = target.relative_to(self.models_dir).as_posix().partition("/")
             repository, _, file = place.partition("/")
-            if not file or not (metadata or any(complete)):
+            if not file or (metadata is None and max(sizes) < 0):
                 continue
             name = metadata.name if metadata else ""
             if "@" not in name:
                 name = known.get((f"{owner}/{repository}", file), name or f"hf:{owner}/{repository}/{file}")
-            size = sum(part.target.stat().st_size if part.target.exists() else part.size() for part in parts)
+            here = sum(part.size() if size < 0 else size for part, size in zip(parts, sizes, strict=True))
             total = metadata.bytes if metadata and len(parts) == 1 else None
-            partials[target] = PartialDownload(name=name, path=target, bytes=size, total=total)
+            partials[target] = PartialDownload(name=name, path=target, bytes=here, total=total)
         return list(partials.values())
 
     def target(self, entry: CatalogEntry) -> Path:
@@ -242,8 +242,8 @@ class Library:
 
     def _files(self) -> Iterator[FoundFile]:
         for found in sources.in_publisher_folders(self.models_dir, "ours", sources.OWN_DEPTH):
-            complete = all(part.exists() for part in parts_of(found.path))
-            if found.repository and not complete and self.is_ours(found.path):
+            missing = any(_size(part) < 0 for part in parts_of(found.path))
+            if found.repository and missing and self.is_ours(found.path):
                 continue  # a partial download
             yield replace(found, name=f"hf:{found.name}") if found.repository else found
         for folder in self._folders:
@@ -319,6 +319,7 @@ def _with_alias(model: ModelFile, found: FoundFile) -> ModelFile:
 
 
 def _size(path: Path) -> int:
+    """The size of a file; negative if there is none, or none that can be looked at."""
     try:
         return path.stat().st_size
     except OSError:

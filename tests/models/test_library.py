@@ -62,6 +62,19 @@ def test_a_folder_or_file_that_cannot_be_there_is_no_accident(own_folders: Path,
         library.find("x" * 300)
 
 
+def test_an_odd_link_in_the_models_folder_hides_no_other_model(own_folders: Path, models_dir: Path) -> None:
+    put(models_dir / REPOSITORY / FILE)
+    put(models_dir / REPOSITORY / "x-00001-of-00002.gguf")
+    for name in ("odd.gguf", "odd-00001-of-00002.gguf", "x-00002-of-00002.gguf"):
+        (models_dir / REPOSITORY / name).symlink_to("n" * 300)
+    library = library_of(own_folders, models_dir)
+    assert [partial.name for partial in library.partials()] == [f"hf:{REPOSITORY}/x-00001-of-00002.gguf"]
+    assert library.find(SPEC).path == models_dir / REPOSITORY / FILE
+    remove(library, SPEC)
+    with pytest.raises(ModelNotFound):
+        library.find(SPEC)
+
+
 def test_a_path_is_found_and_a_damaged_one_is_not_hidden_by_another(tmp_path: Path, own_folders: Path, models_dir: Path) -> None:
     library = library_of(own_folders, models_dir)
     found = library.find(str(put(tmp_path / "mine.gguf")))
