@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pathspec import GitIgnoreSpec
 
@@ -22,16 +21,8 @@ _FAST_RULE: Final = re.compile(r"(?=.{,4096}$)[^*]*(?:\*++[^*]*){,4}")
 _TEXT_KINDS: Final = frozenset({"text", "code", "python", "markdown", "html"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """A folder's ``.gitignore``."""
-
-    folder: Path
-    spec: GitIgnoreSpec
-
-    def verdict(self, path: Path, *, folder: bool) -> bool | None:
-        """Whether `path` is ignored; None if no rule matches it."""
-        return self.spec.check_file(path.relative_to(self.folder).as_posix() + ("/" if folder else "")).include
+_Rules: TypeAlias = tuple[Path, GitIgnoreSpec]
+"""A folder and its ``.gitignore``."""
 
 
 def documents_in(path: Path) -> Iterator[Path]:
@@ -52,26 +43,25 @@ def _rules_above(folder: Path) -> list[_Rules]:
     """The rules between the root of the repository and `folder`; none outside a repository."""
     chain = [folder, *folder.parents]
     root = next((index for index, each in enumerate(chain) if (each / ".git").exists()), 0)
-    return [rules for each in reversed(chain[1 : root + 1]) if (rules := _rules_in(each))]
+    return [rules for each in reversed(chain[1 : root + 1]) for rules in _rules_in(each)]
 
 
-def _rules_in(folder: Path) -> _Rules | None:
+def _rules_in(folder: Path) -> list[_Rules]:
     path = folder / ".gitignore"
     try:
         if not path.is_file():
-            return None
+            return []
         with path.open("rb") as file:
             text = file.read(_LARGEST_RULES).decode("utf-8", "replace")
     except OSError:
-        return None
-    lines = list(filter(_FAST_RULE.fullmatch, text.splitlines()))
-    try:
-        return _Rules(folder, GitIgnoreSpec.from_lines(lines))
-    except ValueError:  # one of the patterns is invalid; git ignores such a line too
-        return _Rules(folder, GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line)))
+        return []
+    return [(folder, GitIgnoreSpec.from_lines(filter(_is_usable, text.splitlines())))]
 
 
-def _is_pattern(line: str) -> bool:
+def _is_usable(line: str) -> bool:
+    """Whether a rule is fast and valid; git ignores invalid ones, too."""
+    if not _FAST_RULE.fullmatch(line):
+        return False
     try:
         GitIgnoreSpec.from_lines([line])
     except ValueError:
@@ -87,8 +77,7 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
             if path.is_file() and _wanted(path):
                 yield path
             continue
-        if own := _rules_in(path):
-            rules = [*rules, own]
+        rules = [*rules, *_rules_in(path)]
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
@@ -103,8 +92,11 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
 
 def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:
     """Whether the innermost rules that match `path` ignore it."""
-    verdicts = (each.verdict(path, folder=folder) for each in reversed(rules))
-    return next((verdict for verdict in verdicts if verdict is not None), False)
+    for place, spec in reversed(rules):
+        verdict = spec.check_file(path.relative_to(place).as_posix() + ("/" if folder else "")).include
+        if verdict is not None:
+            return verdict
+    return False
 
 
 def _wanted(path: Path) -> bool:
