@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from mistral_chat.text import one_line
 
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
-    from mistral_chat.session.documents import DocumentIndexer, FileIndexed, FoundPassage
+    from mistral_chat.session.documents import DocumentIndexer, FileIndexed, FoundPassage, Status
     from mistral_chat.store.documents import Collection, StoredDocument, StoredPassage
     from mistral_chat.store.store import ConversationStore
 
@@ -267,14 +268,11 @@ def _shown(text: str) -> str:
     return one_line(text, 500)
 
 
-def _counted(results: Iterable[FileIndexed]) -> str:
-    counts = {"indexed": 0, "unchanged": 0, "failed": 0, "missing": 0, "removed": 0}
-    passages = 0
-    for result in results:
-        counts[result.status] += 1
-        passages += result.passages
-    words = ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
-    return f"{words or 'no documents'}; {counted(passages, 'passage')}"
+def _counted(results: Sequence[FileIndexed]) -> str:
+    counts = Counter(result.status for result in results)
+    order: tuple[Status, ...] = ("indexed", "unchanged", "failed", "missing", "removed")
+    words = ", ".join(f"{counts[status]:,} {status}" for status in order if counts[status])
+    return f"{words or 'no documents'}; {counted(sum(result.passages for result in results), 'passage')}"
 
 
 def _collection_lines(collections: Iterable[Collection]) -> Iterator[str]:

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from mistral_chat.documents.blocks import Block
 
 _SKIPPED: Final = {"script", "style", "template", "noscript", "svg", "math", "iframe", "object", "select", "nav", "title"}
+_HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _BLOCK_TAGS: Final = (
     "address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure footer form "
-    "header hr html legend main menu ol p section summary table tbody tfoot thead ul"
+    "header hr html legend main menu ol p pre section summary table tbody tfoot thead ul"
 )
-_BREAKS: Final = frozenset(_BLOCK_TAGS.split())
+_BREAKS: Final = frozenset({*_BLOCK_TAGS.split(), *_HEADINGS})
 _LINES: Final = frozenset({"br", "li", "tr"})
 _CONTENT: Final = frozenset({"body", "main", "article", "h1"})
 """What is never skipped: before it, an end tag is missing."""
-_HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
 _CELLS: Final = frozenset({"td", "th"})
 
 
@@ -51,14 +51,10 @@ class HtmlBlocks(HTMLParser):
             self._skipping.clear()
         if tag in _SKIPPED:
             self._skipping.append(tag)
-        elif tag in _HEADINGS:
-            self._end_block()
-            self._heading = _HEADINGS[tag]
-        elif tag == "pre":
-            self._end_block()
-            self._preformatted += 1
         elif tag in _BREAKS:
             self._end_block()
+            self._heading = _HEADINGS.get(tag, 0)
+            self._preformatted += tag == "pre"
         elif tag in _LINES:
             self._text.append("\n- " if tag == "li" else "\n")
         elif tag in _CELLS:
@@ -70,11 +66,9 @@ class HtmlBlocks(HTMLParser):
             if tag in self._skipping:
                 while self._skipping.pop() != tag:
                     pass
-        elif tag == "pre":
+        elif tag in _BREAKS:
             self._end_block()
-            self._preformatted = max(0, self._preformatted - 1)
-        elif tag in _HEADINGS or tag in _BREAKS:
-            self._end_block()
+            self._preformatted = max(0, self._preformatted - (tag == "pre"))
 
     def handle_data(self, data: str) -> None:
         """Take visible text."""

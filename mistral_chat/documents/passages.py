@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.conversation import DocumentPassage
@@ -97,15 +97,10 @@ def _path(headings: Sequence[str], count: Callable[[str], int], most: int) -> tu
     return path, size
 
 
-def _below(before: Sequence[str], after: Sequence[str]) -> list[str]:
+def _below(before: Sequence[str], after: Sequence[str]) -> Sequence[str]:
     """The headings above a block that were not above the previous one."""
-    differ = False
-    new = []
-    for old, heading in zip_longest(before, after):
-        differ = differ or old != heading
-        if differ and heading is not None:
-            new.append(heading)
-    return new
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    return after[sum(1 for _ in same) :]
 
 
 def _passage(pieces: Sequence[_Piece], path: str, count: Callable[[str], int]) -> DocumentPassage:

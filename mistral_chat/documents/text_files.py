@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from mistral_chat.documents.blocks import Outline
@@ -68,16 +69,11 @@ def lines_of(text: str) -> list[str]:
 
 def paragraphs(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """The runs of lines that are not blank: start and end index of each."""
-    start = None
-    for index, line in enumerate(lines):
-        if not line.strip():
-            if start is not None:
-                yield start, index
-            start = None
-        elif start is None:
-            start = index
-    if start is not None:
-        yield start, len(lines)
+    end = 0
+    for filled, run in groupby(lines, lambda line: bool(line.strip())):
+        start, end = end, end + len(list(run))
+        if filled:
+            yield start, end
 
 
 def plain_text(text: str) -> Iterator[Block]:
