@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -291,15 +292,8 @@ def _document_lines(documents: Iterable[StoredDocument]) -> Iterator[str]:
 
 
 def _collection_json(collection: Collection) -> dict[str, Any]:
-    return {
-        "collection": collection.name,
-        "documents": collection.documents,
-        "failed": collection.failed,
-        "pending": collection.pending,
-        "passages": collection.passages,
-        "tokens": collection.tokens,
-        "created": collection.created,
-    }
+    found = asdict(collection)
+    return {"collection": found.pop("name"), **found}
 
 
 def _document_json(document: StoredDocument) -> dict[str, Any]:

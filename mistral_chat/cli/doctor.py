@@ -57,24 +57,16 @@ def doctor(program: Program, *, privacy: bool) -> None:
         click.echo(privacy_report(program), nl=False)
         return
     failed = False
-    checks = {
-        "system": _system,
-        "settings": _settings,
-        "folders": _folders,
-        "engine": _engine,
-        "models": _models,
-        "conversations": _conversations,
-        "terminal": _terminal,
-    }
-    for about, check in checks.items():
-        for finding in _findings(about, check, program):
+    for check in (_system, _settings, _folders, _engine, _models, _conversations, _terminal):
+        for finding in _findings(check, program):
             failed |= finding.verdict == "FAIL"
             click.echo(f"{finding.verdict:4}  {finding.about:14}  {one_line(finding.text, 500)}")
     sys.exit(1 if failed else 0)
 
 
-def _findings(about: str, check: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
+def _findings(check: Callable[[Program], Iterator[Finding]], program: Program) -> Iterator[Finding]:
     """The findings of `check`. An error is a finding too, and the other checks still run."""
+    about = check.__name__.strip("_")
     try:
         yield from check(program)
     except MistralChatError as error:

@@ -60,13 +60,10 @@ def _rules_in(folder: Path) -> list[_Rules]:
 
 def _is_usable(line: str) -> bool:
     """Whether a rule is fast and valid; git ignores invalid ones, too."""
-    if not _FAST_RULE.fullmatch(line):
-        return False
     try:
-        GitIgnoreSpec.from_lines([line])
+        return bool(_FAST_RULE.fullmatch(line) and GitIgnoreSpec.from_lines([line]))
     except ValueError:
         return False
-    return True
 
 
 def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:

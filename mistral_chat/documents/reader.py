@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from mistral_chat.child_process import ChildProcess
 from mistral_chat.documents import kinds
@@ -20,7 +21,7 @@ SECONDS_IN_ALL: Final = 1800.0
 _LONGEST_ANSWER: Final = 256 * 1024**2
 
 
-class DocumentReader:
+class DocumentReader(AbstractContextManager["DocumentReader"]):
     """Reads documents one after another. Not thread-safe."""
 
     def __init__(self, *, seconds: float = SECONDS, seconds_in_all: float = SECONDS_IN_ALL) -> None:
@@ -29,10 +30,6 @@ class DocumentReader:
         self._seconds_in_all = seconds_in_all
         self._child = ChildProcess("mistral_chat.documents.worker")
         self._kept: tuple[tuple[Path, int, int] | None, list[Block]] = (None, [])
-
-    def __enter__(self) -> Self:
-        """The reader itself."""
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """End the process."""

@@ -214,10 +214,7 @@ def performance_cores() -> int | None:
 
 
 def measure_memory() -> int:
-    """Bytes of main memory that a new process may use without swapping, limited by its container.
-
-    A container's cache of files, such as of a model that was just downloaded, gives way.
-    """
+    """Bytes of main memory that a new process may use without swapping, limited by its container, whose cache gives way."""
     available = psutil.virtual_memory().available
     limit, used = _cgroup_numbers("memory.max"), _cgroup_numbers("memory.current")
     cached = sum(map(int, re.findall(r"^(?:in)?active_file (\d+)", _cgroup_text("memory.stat"), re.MULTILINE)))
