@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ _LINES: Final = frozenset({"br", "li", "tr"})
 _CONTENT: Final = frozenset({"body", "main", "article", "h1"})
 """What is never skipped: before it, an end tag is missing."""
 _CELLS: Final = frozenset({"td", "th"})
+_SPACE: Final = re.compile(r"\s+")
 
 
 class HtmlBlocks(HTMLParser):
@@ -73,7 +75,7 @@ class HtmlBlocks(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Take visible text."""
         if not self._skipping:
-            self._text.append(data if self._preformatted else _folded(data))
+            self._text.append(data if self._preformatted else _SPACE.sub(" ", data))
 
     def close(self) -> None:
         """Yield what is left."""
@@ -93,14 +95,6 @@ class HtmlBlocks(HTMLParser):
         else:
             lines = (" ".join(line.split()).removeprefix("| ") for line in text.split("\n"))
             self.found.extend(self._outline.block("\n".join(line for line in lines if line not in ("", "-"))))
-
-
-def _folded(text: str) -> str:
-    """Collapse runs of white space in `text` to one space, also at its ends."""
-    inner = " ".join(text.split())
-    if not inner:
-        return " "
-    return f"{' ' if text[0].isspace() else ''}{inner}{' ' if text[-1].isspace() else ''}"
 
 
 def html(text: str, outline: Outline | None = None) -> Iterator[Block]:

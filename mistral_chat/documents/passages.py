@@ -7,7 +7,7 @@ ones are split between sentences or lines. No text is left out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -52,11 +52,7 @@ def _tokens_of(word: str) -> int:
 class _Piece:
     """A block or a part of one, with its size."""
 
-    text: str
-    headings: tuple[str, ...]
-    line: int
-    last_line: int
-    page: int | None
+    block: Block
     tokens: int
     joined: str
     """What separates it from the previous piece in the same passage."""
@@ -71,13 +67,13 @@ def cut(
     for block in blocks:
         path, above = _path(block.headings, count, longest // 4)
         for piece in _pieces(block, count, longest - above):
-            heading = "\n".join(_below(waiting[-1].headings, piece.headings)) if waiting else ""
+            heading = "\n".join(_below(waiting[-1].block.headings, block.headings)) if waiting else ""
             added = piece.tokens + 2 + (count(heading) + 1 if heading else 0)
             apart = heading and size >= min(LONG_ENOUGH, longest // 2)
-            turned = bool(waiting) and waiting[-1].page != piece.page
+            turned = bool(waiting) and waiting[-1].block.page != block.page
             if waiting and (apart or turned or size + added > longest):
                 yield _passage(waiting, first_path, count)
-                waiting, heading = [], ""
+                waiting = []
             if not waiting:
                 first_path, size, added = path, above, piece.tokens
             waiting.append(piece)
@@ -104,17 +100,18 @@ def _below(before: Sequence[str], after: Sequence[str]) -> Sequence[str]:
 
 
 def _passage(pieces: Sequence[_Piece], path: str, count: Callable[[str], int]) -> DocumentPassage:
-    first = pieces[0]
+    first = pieces[0].block
     text = first.text
     for before, piece in pairwise(pieces):
-        text += "".join(f"\n\n{heading}" for heading in _below(before.headings, piece.headings)) + piece.joined + piece.text
+        new = _below(before.block.headings, piece.block.headings)
+        text += "".join(f"\n\n{heading}" for heading in new) + piece.joined + piece.block.text
     text = f"{path}\n\n{text}" if path else text
     return DocumentPassage(
         text=text,
         headings=first.headings,
         page=first.page,
         first_line=first.line,
-        last_line=max(piece.last_line for piece in pieces),
+        last_line=max(piece.block.last_line for piece in pieces),
         tokens=count(text),
     )
 
@@ -123,7 +120,7 @@ def _pieces(block: Block, count: Callable[[str], int], room: int) -> Iterator[_P
     """Yield the block, or parts of it of at most `room` tokens each."""
     tokens = count(block.text)
     if tokens <= room:
-        yield _Piece(block.text, block.headings, block.line, block.last_line, block.page, tokens, "\n\n")
+        yield _Piece(block, tokens, "\n\n")
         return
     text = block.text
     for number, (start, end, size) in enumerate(
@@ -133,8 +130,7 @@ def _pieces(block: Block, count: Callable[[str], int], room: int) -> Iterator[_P
         part = below.rstrip()
         if part:
             line = block.line + text.count("\n", 0, end - len(below))
-            joined = "\n" if number else "\n\n"
-            yield _Piece(part, block.headings, line, line + part.count("\n"), block.page, size, joined)
+            yield _Piece(replace(block, text=part, line=line), size, "\n" if number else "\n\n")
 
 
 def _spans(
