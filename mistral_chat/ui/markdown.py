@@ -30,6 +30,9 @@ LARGEST_SOURCE: Final = 32 * 1024
 LARGEST_PARAGRAPH: Final = 8 * 1024
 """Maximum characters of one line that are parsed; some patterns take quadratic time."""
 
+_MOST_NESTED: Final = 20
+"""Levels of lists, items and quotes in each other; the parser drops what is deeper, so that block is shown as plain text."""
+
 _BULLETS: Final = ("•", "◦", "▪")
 _NESTED_BRACKETS: Final = re.compile(r"[\[*_`~<]{64}")
 _FORMULA: Final = re.compile(
@@ -172,7 +175,13 @@ def _parts(source: str) -> list[tuple[Block, int]]:
     from markdown_it.tree import SyntaxTreeNode
 
     root = SyntaxTreeNode(_parser().parse(source))
-    return [(block, node.map[0] if node.map else 0) for node in root.children for block in _block(node)]
+    lines = source.split("\n")
+    parts: list[tuple[Block, int]] = []
+    for node in root.children:
+        start, end = node.map or (0, 0)
+        deep = any(inner.level >= _MOST_NESTED - 1 for inner in node.walk())
+        parts += [(block, start) for block in ([plain("\n".join(lines[start:end]))] if deep else _block(node))]
+    return parts
 
 
 def plain(source: str) -> Prose:
@@ -189,7 +198,7 @@ def _parser() -> MarkdownIt:
     """Make the parser: CommonMark with tables, strikethrough and formulas, without what hides text (HTML, link definitions)."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": 20})
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MOST_NESTED})
     parser.inline.ruler.before("escape", "formula", _formula)
     return parser.enable(["table", "strikethrough"]).disable("reference")
 

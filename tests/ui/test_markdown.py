@@ -113,6 +113,9 @@ def test_a_block_called_finished_never_changes(pieces: list[str]) -> None:
         ("[a]: https://hidden.example", "[a]: https://hidden.example"),
         ("&lt;b&gt;", "<b>"),
         ("[INST] hi [/INST]", "[INST] hi [/INST]"),
+        ("> " * 17 + "quoted", "▎ " * 17 + "quoted"),
+        ("> " * 300 + "hidden", "> " * 300 + "hidden"),
+        ("*a*\n\n" + "- " * 10 + "*hidden*", "a\n" + "- " * 10 + "*hidden*"),
     ],
 )
 def test_no_written_text_is_hidden(source: str, shown: str) -> None:
