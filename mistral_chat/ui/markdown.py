@@ -205,7 +205,9 @@ def _parser() -> MarkdownIt:
 
 def _formula(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 (markdown-it's own signature)
     """Keep a TeX formula unchanged: its backslashes, underscores and asterisks are not Markdown."""
-    found = _FORMULA.match(state.src, state.pos, state.posMax)
+    closing = {"\\(": "\\)", "\\[": "\\]"}.get(state.src[state.pos : state.pos + 2], "")
+    near = closing in state.src[state.pos : state.pos + 2 * 1000]  # else the pattern looks for it again from each opening one
+    found = _FORMULA.match(state.src, state.pos, state.posMax) if near else None
     if found is None:
         return False
     if not silent:
