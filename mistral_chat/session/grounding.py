@@ -140,9 +140,8 @@ class Grounding:
         if not collections and not recall:
             return turn
         try:
-            found = await asyncio.to_thread(
-                retriever.retrieve, self._request(self._searched(retriever), turn, collections, recall=recall)
-            )
+            request = self._request(retriever, turn, collections, recall=recall)
+            found = await asyncio.to_thread(retriever.retrieve, request)
             if found.passages:
                 await self._environment.saver.write(lambda store: store.set_passages(turn.turn_id, found.passages))
         except MistralChatError as error:
@@ -173,10 +172,8 @@ class Grounding:
         """The store as the retriever searches it and keeps vectors in it, on a connection that no screen waits for."""
         return retriever.documents if self._environment.saved else self._environment.store
 
-    def _request(
-        self, store: ConversationStore, turn: TranscriptTurn, collections: list[str], *, recall: bool
-    ) -> RetrievalRequest:
-        environment, conversation = self._environment, self._conversation
+    def _request(self, retriever: Retriever, turn: TranscriptTurn, collections: list[str], *, recall: bool) -> RetrievalRequest:
+        environment, conversation, store = self._environment, self._conversation, self._searched(retriever)
         state = environment.host.context
         window = state.window if state is not None else environment.settings().context.size
         reserve = state.reserve if state is not None else environment.settings().context.reserve
@@ -187,6 +184,8 @@ class Grounding:
         texts += [text for each in pinned for text in (each.turn.user, each.turn.reply)]
         taken = sum(map(len, texts)) // _CHARACTERS_PER_TOKEN
         files = () if environment.saved else {each.name for each in store.documents.collections()}
+        saved = [name for name in collections if name not in files]
+        searched = (store, [name for name in collections if name in files]), (retriever.documents, saved)
         return RetrievalRequest(
             store=store,
             conversation_id=conversation.id or "",
@@ -196,8 +195,7 @@ class Grounding:
             window=window,
             available=max(0, window - reserve - taken - window // 16),
             recall=recall,
-            collections=[name for name in collections if name not in files],
-            files=[name for name in collections if name in files],
+            collections=[(each, names) for each, names in searched if names],
         )
 
     def note(self, usage: Usage | None) -> None:

@@ -66,10 +66,8 @@ class RetrievalRequest:
     """Tokens available for passages in addition to the message and pinned turns."""
     recall: bool
     """Whether exchanges are recalled."""
-    collections: Sequence[str] = ()
-    """The collections to search."""
-    files: Sequence[str] = ()
-    """Those that are in `store`: long files that were attached to a temporary chat."""
+    collections: Sequence[tuple[ConversationStore, Sequence[str]]] = ()
+    """The collections to search, by the store that they are in: a temporary chat has its long files in its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +113,15 @@ class Retriever:
             earlier = request.store.turns_page(request.conversation_id, before=request.turn_id, limit=-1)
             before = earlier[-1] if earlier else None
             room = min(request.available, request.window // WINDOW_SHARE)
-            documents = bool(request.collections or request.files)
-            share = room // 2 if documents else room  # the other half is for them
+            share = room // 2 if request.collections else room  # the other half is for them
             recalled = self._recalled(request, earlier, min(share, RECALL_BUDGET)) if request.recall else []
             room -= sum(each.tokens for each in recalled)
-            if not documents:
+            if not request.collections:
                 return Retrieved(tuple(recalled))
             budget = min(room, DOCUMENTS_BUDGET, self._affordable(DOCUMENT_SECONDS, LEAST_DOCUMENTS))
             found = self._found(request, before, budget)
-            whole = asks_for_the_whole(request.message) and self._passage_count(request) > len(found)
+            counts = (store.documents.passage_count(names) for store, names in request.collections)
+            whole = asks_for_the_whole(request.message) and sum(counts) > len(found)
             return Retrieved((*recalled, *found), documents_searched=True, whole=whole)
 
     def _recalled(self, request: RetrievalRequest, earlier: Sequence[StoredTurn], budget: int) -> list[Passage]:
@@ -138,15 +136,14 @@ class Retriever:
     def _found(self, request: RetrievalRequest, before: StoredTurn | None, budget: int) -> list[Passage]:
         said = split_message(before.turn.user).question if before else ""
         found: list[Passage] = []
-        for store, names in ((request.store, request.files), (self.documents, request.collections)):
-            if names:
-                if self._search is None or self._search[0] is not store:
-                    self._search = (store, DocumentSearch(store, self._ranking()))
-                search = self._search[1]
-                whole = search.all_of(names, budget=budget) if asks_for_the_whole(request.message) else []
-                best = whole or search.find(request.message, names, before=said, budget=budget)
-                found += [each.as_given() for each in best]
-                budget -= sum(each.tokens for each in found)
+        for store, names in request.collections:
+            if self._search is None or self._search[0] is not store:
+                self._search = (store, DocumentSearch(store, self._ranking()))
+            search = self._search[1]
+            whole = search.all_of(names, budget=budget) if asks_for_the_whole(request.message) else []
+            best = whole or search.find(request.message, names, before=said, budget=budget)
+            found += [each.as_given() for each in best]
+            budget -= sum(each.tokens for each in found)
         if not found and before is not None and _ASKS_ABOUT_THE_REPLY.search(request.message):
             return self._still_attached(before.turn.passages, request, budget)
         return found
@@ -154,17 +151,13 @@ class Retriever:
     def _still_attached(self, passages: Sequence[Passage], request: RetrievalRequest, budget: int) -> list[Passage]:
         """Those of some passages that are in the documents searched now, as far as they fit."""
         kept: list[Passage] = []
-        for store, names in ((request.store, request.files), (self.documents, request.collections)):
+        for store, names in request.collections:
             stored = store.documents.passages_of(*(each.key for each in passages))
             for each in passages:
                 if each.tokens <= budget and each.key in stored and stored[each.key].collection in names:
                     kept.append(each)
                     budget -= each.tokens
         return kept
-
-    def _passage_count(self, request: RetrievalRequest) -> int:
-        files = request.store.documents.passage_count(request.files) if request.files else 0
-        return files + self.documents.documents.passage_count(request.collections)
 
     def _affordable(self, seconds: float, least: int) -> int:
         """The number of tokens that this machine prefills in `seconds`, and at least `least`."""
