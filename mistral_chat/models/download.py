@@ -69,7 +69,6 @@ class Download(ModelTask):
         self._entry = entry
         self._targets = parts_of(library.target(entry))
         self._library = library
-        self._folder = library.models_dir
         self._hub = hub
         self._stage: Stage = "asking"
         self._note = ""
@@ -113,9 +112,9 @@ class Download(ModelTask):
         self._notify("done", "")
 
     def _download_locked(self) -> None:
-        self._create_folders(self._targets[0].parent)
+        private_folder(self._targets[0].parent)
         with self._locked():
-            for path in abandoned_parts(self._folder, time.time() - _DAY):
+            for path in abandoned_parts(self._library.models_dir, time.time() - _DAY):
                 system.delete(path)
             if self._is_installed():
                 self._total = self._bytes_on_disk()
@@ -128,15 +127,6 @@ class Download(ModelTask):
         except ModelError:  # perhaps a damaged file, which is replaced
             return False
         return all(target.exists() for target in self._targets)
-
-    def _create_folders(self, parent: Path) -> None:
-        try:
-            private_folder(self._folder).mkdir(exist_ok=True)  # names a file in its place
-        except OSError as error:
-            raise DownloadFailed(
-                f"Could not create {self._folder} ({error.strerror}). Set models.folder to a folder that can be written."
-            ) from error
-        private_folder(parent)
 
     def _locked(self) -> AcquireReturnProxy[FileLock]:
         lock = download_lock(self._targets[0])
@@ -151,7 +141,7 @@ class Download(ModelTask):
                     raise DownloadPaused from None
 
     def _download_all(self) -> None:
-        repository = self._folder / self._entry.repository
+        repository = self._library.models_dir / self._entry.repository
         remotes = {target: self._look_up(target.relative_to(repository).as_posix()) for target in self._targets}
         missing = {target: remote for target, remote in remotes.items() if not self._has(target, remote)}
         self._total = sum(remote.bytes for remote in remotes.values())
@@ -183,7 +173,8 @@ class Download(ModelTask):
         if error.errno == errno.EFBIG:
             advice = "Set models.folder to another disk. Downloaded data is kept."
             raise DownloadFailed(f"The disk of {folder} cannot store a file of this size. {advice}") from error
-        raise DownloadFailed(f"Could not write to {folder}: {error.strerror or error}.") from error
+        advice = "If that folder cannot be written, set models.folder to another one."
+        raise DownloadFailed(f"Could not write to {folder}: {error.strerror or error}. {advice}") from error
 
     def _download_one(self, remote: RemoteFile, target: Path) -> None:
         for _ in range(_MAX_REVISIONS):
