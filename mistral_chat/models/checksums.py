@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK: Final = 4 << 20
-_LOCK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +89,8 @@ class ChecksumCache:
 
         with contextlib.suppress(OSError):
             lock = private_folder(self._path.parent) / f".{self._path.name}.lock"
-            with FileLock(lock, timeout=_LOCK_SECONDS, mode=0o600):
-                entries = self._entries()
-                entries.pop(str(path), None)
-                entries |= {str(path): entry} if entry else {}
+            with FileLock(lock, timeout=10, mode=0o600):
+                entries = {key: each for key, each in {**self._entries(), str(path): entry}.items() if each}
                 system.write_private(self._path, json.dumps(entries, indent=1).encode())
 
 

