@@ -7,16 +7,19 @@ import stat
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from support.gguf_factory import write_recurrent_gguf
 from support.llama_engines import make_engine
 
 from mistral_chat.config import EngineSettings
 from mistral_chat.engine import tuning as room
 from mistral_chat.engine.hardware import LoadPlan, Tuning
 from mistral_chat.engine.llama import trials
+from mistral_chat.engine.llama.engine import plan_load
 from mistral_chat.engine.llama.model import Model
 from mistral_chat.engine.tuning import BUDGET, TuningFile, TuningJob, choose, measure
 from mistral_chat.generation import CancelToken
@@ -190,6 +193,13 @@ def test_a_model_whose_result_cannot_be_saved_is_measured_once(tmp_path: Path, m
         job.run_once(CancelToken())
     job.run_once(CancelToken())
     assert len(measured) == 1
+
+
+def test_a_recurrent_model_is_measured_without_earlier_tokens(tmp_path: Path) -> None:
+    path = write_recurrent_gguf(tmp_path / "recurrent.gguf", "mamba")
+    plan = plan_load(path, EngineSettings(n_gpu_layers=0, threads=1), window=512)
+    with closing(Model(path)) as model:
+        assert trials.speed_of(model, plan, 256, 32).prompt_speed > 0
 
 
 def test_the_child_prints_each_way_as_a_line_and_keeps_to_the_users_choice(

@@ -121,6 +121,7 @@ class Trials:
 def speed_of(model: Model, plan: LoadPlan, depth: int, tokens: int) -> Tuning:
     """The speed of `model` under `plan`: of a batch of `tokens` after `depth` others, and of a few single ones."""
     context = LlamaContext(model, plan, _WINDOW)
+    depth = depth if context.can_trim else 0
     try:
         count = model.vocabulary.size
         batch = [(300 + 7 * place) % count for place in range(plan.batch)]
