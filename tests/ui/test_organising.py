@@ -366,3 +366,20 @@ async def test_a_list_without_a_row_has_nothing_to_delete() -> None:
         harness.chat.conversation_list.highlighted = None
         await pilot.press("f4")
         await until(pilot, lambda: harness.chat.notice == "No conversation is selected.")
+
+
+@pytest.mark.parametrize("size", [(60, 8), (30, 10)])
+@pytest.mark.parametrize("keys", [["f10"], ["f10", "d"], ["f2"], ["shift+tab", "enter"]], ids=" ".join)
+async def test_what_has_the_focus_in_a_dialog_is_on_a_small_screen(size: tuple[int, int], keys: list[str]) -> None:
+    harness = AppHarness()
+    harness.store.trash(harness.add_conversation(("Question", "Answer"), title="Deleted"))
+    harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness, size) as pilot:
+        for key in keys:
+            before = harness.app.focused
+            await pilot.press(key)
+            await until(pilot, lambda before=before: harness.app.focused not in {None, before})  # type: ignore[misc]  # mypy has no type for a lambda's default
+        focused = harness.app.focused
+        assert focused is not None
+        assert not harness.chat.is_current
+        await until(pilot, lambda: harness.app.screen.can_view_entire(focused))

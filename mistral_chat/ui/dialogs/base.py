@@ -33,6 +33,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     A subclass composes its body inside `frame` and ends with `button_row` where it has buttons.
     """
 
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 (as Textual declares it)
     CSS_PATH = Path(__file__).parent / "dialogs.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         key_binding("dialog.cancel", "escape", "cancel", "Cancel", "Close the dialog and change nothing"),
