@@ -82,10 +82,7 @@ class DraftAttachments:
             async with self._grounding.attaching:  # two files may be read at once
                 await self._grounding.attach(*{*self._grounding.collections, file.collection})
         if not file.collection or all(each.collection != file.collection for each in self.own):
-            if to_draft:
-                self.give([file])
-            else:
-                self.files.append(file)
+            (self._aside if to_draft and self._aside is not None else self.files).append(file)
             await self.changed()
 
     async def remove(self, file: Attachment) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from mistral_chat.store.records import StoredConversation
 
 HUSHED = "tangerine"
 
@@ -123,13 +122,13 @@ async def test_a_temporary_chat_stays_if_the_saved_conversations_cannot_be_read(
     harness = AppHarness()
     harness.start_with(("Question", "A kept answer"))
 
-    def busy(_: object) -> StoredConversation:
+    def busy(_: object) -> None:
         raise StoreBusy("Another program is writing.")
 
     async with run_loaded(harness) as pilot:
         await hidden(pilot, harness)
         with monkeypatch.context() as patched:
-            patched.setattr(harness.store, "conversation", busy)
+            patched.setattr(harness.store, "state", busy)
             await pilot.press("ctrl+t")
             await until(pilot, lambda: "Another program is writing." in harness.chat.notice)
         await pilot.press("ctrl+t")

@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from mistral_chat.errors import ConversationNotFound, UsageError
+from mistral_chat.errors import UsageError
 from mistral_chat.paths import write_new
 from mistral_chat.session.overrides import Overrides
 from mistral_chat.text import one_line
@@ -217,11 +217,8 @@ async def _begin_temporary(screen: ChatScreen) -> None:
 async def _end_temporary(screen: ChatScreen, saved: Workspace) -> None:
     """Discard the temporary chat, and return to the saved conversations."""
     temporary, back = screen.opened, saved.current.conversation_id
-    if back is not None:
-        try:
-            saved.store.conversation(back)
-        except ConversationNotFound:  # another window has deleted it
-            back = None
+    if back is not None and saved.store.state(back) is None:  # another window has deleted it
+        back = None
     draft = saved.saver.draft(back or "")
     screen.saved_workspace = None
     await screen.switch_workspace(saved, back, draft)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 _TWICE_SECONDS = 2.0
 """Maximum seconds between two presses that count as a double press."""
 
-_LONGEST = 4000
-"""Maximum characters of an argument that is asked for."""
-
 _RECENT = 5
 """Number of recent commands that the palette lists first."""
 
@@ -66,10 +63,9 @@ class CommandRunner:
         """What the argument of a command may be; nothing after an error, which the command reports when it runs."""
         try:
             return await wanted.values(self._screen) if wanted.values is not None else ()
-        except MistralChatError:
-            return ()
         except Exception as error:  # noqa: BLE001 (the handler of a message asks, and an error there would end the app)
-            self._screen.post_message(WorkFailed(error))
+            if not isinstance(error, MistralChatError):
+                self._screen.post_message(WorkFailed(error))
             return ()
 
     def in_background(self, work: Callable[[], Coroutine[Any, Any, None]], group: str = "background") -> None:
@@ -99,11 +95,11 @@ class CommandRunner:
                 screen.show_error(str(error))
 
     async def _ask_for(self, wanted: Command) -> None:
-        from mistral_chat.ui.dialogs.input import InputDialog
+        from mistral_chat.ui.dialogs.input import LONGEST, InputDialog
 
         value = wanted.proposed(self._screen) if wanted.proposed is not None else ""
         dialog = InputDialog(wanted.title, label=wanted.argument.capitalize(), value=value, about=f"{wanted.help}.")
         text = await self._screen.app.push_screen_wait(dialog)
         # A value of several lines is shown on one line; Enter alone does not change it.
-        if text is not None and (not value or text != one_line(value, _LONGEST).strip() or wanted.id == "chat.export"):
+        if text is not None and (not value or text != one_line(value, LONGEST).strip() or wanted.id == "chat.export"):
             await self._run(wanted, text, "")

@@ -273,14 +273,9 @@ async def continue_reply(screen: ChatScreen, _argument: str) -> None:
 def edit(screen: ChatScreen, _argument: str) -> None:
     """Edit a message; the original is kept as a branch."""
     turn = selected_turn(screen)
-
-    def begin() -> None:
-        if any(each.turn_id == turn.turn_id for each in screen.session.turns):  # else another conversation was opened
-            screen.message_box.begin_edit(turn)
-
     # Keys typed before this one may not have reached the message box yet; what follows must come after them.
     screen.set_focus(screen.composer)
-    screen.composer.call_later(begin)
+    screen.composer.call_later(screen.message_box.begin_edit, turn)
 
 
 async def fork(screen: ChatScreen, _argument: str) -> None:

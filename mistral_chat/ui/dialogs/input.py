@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from textual import on, work
 from textual.content import Content
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.worker import Worker
 
-_LONGEST = 4000
-"""Characters of a value."""
+LONGEST: Final = 4000
+"""Maximum characters of a value that is typed."""
 
 
 class InputDialog(Dialog[str]):
@@ -35,7 +35,7 @@ class InputDialog(Dialog[str]):
         value: str = "",
         about: str = "",
         confirm: str = "OK",
-        longest: int = _LONGEST,
+        longest: int = LONGEST,
         submit: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
         """Ask for a value.

@@ -17,6 +17,7 @@ from mistral_chat.errors import ConfigError, MistralChatError
 from mistral_chat.text import clean, one_line
 from mistral_chat.ui.dialogs.base import Dialog, button_row, frame, paragraph, status_line
 from mistral_chat.ui.dialogs.confirm import ConfirmDialog
+from mistral_chat.ui.dialogs.input import LONGEST
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.widgets.ordered_keys import Field, OrderedKeys
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from mistral_chat.config.settings_file import SettingsFile
 
 _QUIET: Final = "$text-quiet"
-_LONGEST: Final = 4000
-"""Maximum characters of a value that can be edited."""
 _TITLES: Final = {
     "personas": ("Personas", "persona"),
     "models.formats": ("Prompt formats", "prompt format"),
@@ -135,7 +134,7 @@ class SettingEditor(Dialog[bool]):
             text = self.query_one(f"#field{number}", TextBox).text
             return field.value if text == clean(field.value) else text
         text = self.query_one(f"#field{number}", Field).value
-        return field.value if text == one_line(field.value, _LONGEST) else text.strip()
+        return field.value if text == one_line(field.value, LONGEST) else text.strip()
 
     def _try(self, values: list[str]) -> None:
         if problem := self._save(values):
@@ -154,7 +153,7 @@ def _field(field: FormField, number: int) -> ComposeResult:
     elif field.multiline:
         yield TextBox(clean(field.value), id=name, compact=True, highlight_cursor_line=False)
     else:
-        yield Field(one_line(field.value, _LONGEST), placeholder=field.placeholder, id=name, compact=True, select_on_focus=True)
+        yield Field(one_line(field.value, LONGEST), placeholder=field.placeholder, id=name, compact=True, select_on_focus=True)
 
 
 class NamedSection:

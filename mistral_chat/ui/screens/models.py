@@ -187,8 +187,7 @@ class ModelsScreen(Screen["str | None"]):
         if not self._ended:
             self._ended, self._result = True, spec
             self._downloads.listener = self._listener
-            if self.is_active:
-                self.dismiss(spec)
+            self.on_screen_resume()
 
     # The list.
 

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from mistral_chat.formatting import counted
 from mistral_chat.text import break_words, clean, one_line
 from mistral_chat.ui.dialogs.context import ContextBar
 from mistral_chat.ui.keymap import key_binding
@@ -93,14 +94,9 @@ class PromptScreen(Screen[None]):
         return f"{turns} not in the prompt: dropped or excluded from the context, but still in the chat and in search."
 
     def _part(self, place: int, part: PromptPart) -> Content:
-        if place == 0:
-            name = "Opening tokens and system prompt"
-        elif part.key:
-            name = self._labels.get(part.key, "Turn")
-        else:
-            name = "Your draft"
-        many = "1 token" if part.tokens == 1 else f"{part.tokens:,} tokens"
-        heading = Content.assemble((name, "bold $text-primary"), ("  ·  ", _QUIET), (many, _QUIET))
+        name = self._labels.get(part.key, "Turn") if part.key else "Your draft"
+        name = "Opening tokens and system prompt" if place == 0 else name
+        heading = Content.assemble((name, "bold $text-primary"), (f"  ·  {counted(part.tokens, 'token')}", _QUIET))
         return Content("\n").join([heading, Content("").join(_pieces(part))])
 
 

@@ -113,7 +113,7 @@ class ConversationList(PlainList):
         self._requested = False
         self._open: str | None = None
         self._came = "", 0.0
-        """The conversation to which the cursor came by itself, and when it did or was used too early."""
+        """The conversation to which the cursor came by itself, and when it did or was last used."""
 
     @property
     def marked(self) -> str | None:
@@ -145,10 +145,8 @@ class ConversationList(PlainList):
     def is_early(self, conversation_id: str) -> bool:
         """Whether a key that is held would remove this conversation, to which the cursor came because it removed another."""
         (came, since), now = self._came, time.monotonic()
-        early = self.has_focus and came == conversation_id and now - since < _HELD_SECONDS
-        if early:
-            self._came = came, now
-        return early
+        self._came = came, now
+        return self.has_focus and came == conversation_id and now - since < _HELD_SECONDS
 
     def on_focus(self) -> None:
         """Highlight a row, so that Enter always has one."""
