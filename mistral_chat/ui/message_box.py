@@ -165,9 +165,8 @@ class MessageBox(Vertical):
         chat = self._chat
         if chat.session.editing is not None:
             chat.show_error(f"Send the edit or cancel it ({chat.key_of('chat.stop')}) first.")
-            return
-        if all(each.turn_id != turn.turn_id for each in chat.session.turns):
-            return  # another conversation was opened meanwhile
+        if chat.session.editing is not None or all(each.turn_id != turn.turn_id for each in chat.session.turns):
+            return  # or another conversation was opened meanwhile
         self.composer.show_other(chat.session.begin_edit(turn))
         chat.commands.in_background(chat.session.files.changed)
         keys = f"{chat.key_of('composer.send')} sends it, {chat.key_of('chat.stop')} cancels."
