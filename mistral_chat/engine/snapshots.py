@@ -131,7 +131,7 @@ class SnapshotFolder:
         A file that cannot be used for any reason is removed and counts as missing.
         """
         path = self._path(conversation)
-        if conversation not in self._wanted and not path.exists():
+        if conversation not in self._wanted and not os.access(path, os.F_OK):
             return None
         self.flush()
         self._stopped.clear()

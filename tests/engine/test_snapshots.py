@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.effort import PATIENCE
+from support.privileges import without_privileges
 
 from mistral_chat.engine import snapshots as room
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
@@ -257,6 +258,15 @@ def test_a_failed_write_does_not_keep_others_from_being_opened(path: Path) -> No
     save(folder, snapshot())
     assert folder.load("one", "weights") is not None
     folder.close()
+
+
+def test_a_folder_that_may_not_be_read_does_not_keep_conversations_from_being_opened(folder: SnapshotFolder, path: Path) -> None:
+    save(folder, snapshot())
+    path.chmod(0)
+    assert without_privileges(lambda: folder.load("two", "weights")) is None
+    assert without_privileges(lambda: folder.load("one", "weights")) is None
+    path.chmod(0o700)
+    assert folder.load("one", "weights") is not None
 
 
 def test_what_has_no_snapshot_opens_while_another_is_written(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
