@@ -184,6 +184,8 @@ class RollingEngine:
 
     def prefill(self, history: History, cancel: CancelToken) -> Iterator[Prefill]:
         """Bring `history`, and the stable part of its draft, into the cache; see `Engine.prefill`."""
+        if cancel.is_set:
+            return
         self._open(history.conversation)
         draft = self._cache.can_trim and bool(history.draft.strip())
         last = PromptTurn(key=DRAFT, user=history.draft) if draft else _NEXT

@@ -222,6 +222,22 @@ def test_a_failed_save_loses_only_the_snapshot(tmp_path: Path) -> None:
     engine.close()
 
 
+def test_a_conversation_that_was_left_before_it_was_opened_is_not_loaded(tmp_path: Path) -> None:
+    """Going through a list of conversations would wait for the half gigabyte of each."""
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    turns = answer(engine, cache, turn("a"))
+    list(engine.prefill(History(conversation="two", turns=(turn("b", reply="a"),)), CancelToken()))
+    assert keys(engine.ledger) == ["b"]
+    left = CancelToken()
+    left.set()
+    assert list(engine.prefill(history(*turns), left)) == []
+    assert keys(engine.ledger) == ["b"]
+    list(engine.prefill(history(*turns), CancelToken()))
+    assert keys(engine.ledger) == ["a"]
+    engine.close()
+
+
 def test_an_incomplete_character_does_not_start_the_next_reply() -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache)
