@@ -61,10 +61,8 @@ class TemplateFormat:
         self.reply_prefix = self._learn_prefix()
 
     def _learn_prefix(self) -> str:
-        if self._shape.leading:
+        if self._shape.leading or not self._tokenizer.space_prefix:
             return self._shape.leading
-        if not self._tokenizer.space_prefix:
-            return ""
         ends = [text for text in self._specials.within([self._shape.asking]) if self._shape.asking.endswith(text)]
         return " " if ends else ""
 
