@@ -258,11 +258,8 @@ async def _reopen(running: HeadlessSession, engine: EngineThread, snapshots: Sna
 
 
 async def _prefill(engine: EngineThread, history: History) -> int:
-    total = 0
     async with aclosing(engine.prefill(history)) as progress:
-        async for event in progress:
-            total = event.total
-    return total
+        return max([event.total async for event in progress], default=0)
 
 
 def equal_messages(count: Callable[[str], int], *, tokens: int) -> Iterator[str]:

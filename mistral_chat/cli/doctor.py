@@ -110,9 +110,7 @@ def _refusal(folder: Path) -> str:
 
 def _existing(folder: Path) -> Path:
     """The nearest existing folder, or what is in its place."""
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    return folder
+    return next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
 
 
 def _engine(program: Program) -> Iterator[Finding]:
