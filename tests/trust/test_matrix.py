@@ -251,7 +251,7 @@ FAULTS = {
     "locked": Fault(Disk.lock, Disk.unlock, "Another program is writing"),
     "garbage": Fault(Disk.overwrite, Disk.restore, "is damaged"),
     "folder gone": Fault(Disk.move, Disk.put_back, "was deleted or moved"),
-    "no permission": Fault(Disk.forbid, Disk.permit, "permission denied", unprivileged=True),
+    "no permission": Fault(Disk.forbid, Disk.permit, "You do not have permission", unprivileged=True),
 }
 
 
