@@ -320,13 +320,9 @@ class DocumentStore:
     def passages_of(self, *keys: str) -> dict[str, StoredPassage]:
         """The passages with these `StoredPassage.key`s, by key, without those that do not exist."""
         query = f"{PASSAGE} WHERE documents.id = ? AND passages.ordinal = ?"
-        found = {}
         with self.database.read() as connection:
-            for key in keys:
-                row = connection.execute(query, key.rpartition("/")[::2]).fetchone()
-                if row is not None:
-                    found[key] = stored_passage(row)
-        return found
+            found = {key: connection.execute(query, key.rpartition("/")[::2]).fetchone() for key in keys}
+            return {key: stored_passage(row) for key, row in found.items() if row is not None}
 
     def passage_count(self, collections: Sequence[str] | None = None) -> int:
         """How many passages there are; `collections` limits it to these."""

@@ -108,10 +108,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
 
 
 def _sound(path: Path) -> bool:
-    """Whether the file opens, its structure is intact, and every conversation can be read.
-
-    The search index of a sound file is rebuilt: it keeps no text that its words could be compared with.
-    """
+    """Whether the file opens, its structure is intact, and every conversation can be read; its search index is rebuilt then."""
     try:
         database = open_database(path)
     except StoreDamaged:
@@ -125,7 +122,7 @@ def _sound(path: Path) -> bool:
                 connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
             for (row,) in connection.execute("SELECT row FROM conversations").fetchall():
                 import_export.read(connection, row)
-            index.rebuild(connection)
+            index.rebuild(connection)  # which keeps no text that its words could be compared with
             rebuild_passage_index(connection)
     except (StoreDamaged, sqlite3.OperationalError, LookupError, ValueError):  # as of a broken schema or tree of turns
         return False
