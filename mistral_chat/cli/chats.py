@@ -265,8 +265,7 @@ def _write(pieces: Iterable[str], output: Path | None, *, force: bool) -> None:
         UsageError: the file already exists or cannot be written.
     """
     if output is None:
-        for piece in pieces:
-            sys.stdout.write(shown(piece))
+        sys.stdout.writelines(map(shown, pieces))
         sys.stdout.flush()
         return
     output = output_path(str(output))

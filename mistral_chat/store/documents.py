@@ -182,8 +182,8 @@ class DocumentStore:
         """
         query = "SELECT row, name, created FROM collections WHERE row = ?"
         with self.database.read() as connection:
-            collection = connection.execute(query, (_collection(connection, name),)).fetchone()
-            row = collection["row"]
+            row = _collection(connection, name)
+            collection = connection.execute(query, (row,)).fetchone()
             documents = connection.execute("SELECT id FROM documents WHERE collection = ?", (row,)).fetchall()
         for document in documents:
             with suppress(DocumentNotFound):  # another program was faster
@@ -415,10 +415,8 @@ def attached_names(connection: Connection, conversation: int) -> list[str]:
 def rebuild_passage_index(connection: Connection) -> None:
     """Rebuild the index of passages from the tables."""
     connection.execute("INSERT INTO passages_found (passages_found) VALUES ('delete-all')")
-    rows = connection.execute(
-        "SELECT passages.row AS passage, text, documents.* FROM passages JOIN documents ON documents.row = passages.document"
-    ).fetchall()
-    for row in rows:
+    query = "SELECT passages.row AS passage, text, documents.* FROM passages JOIN documents ON documents.row = passages.document"
+    for row in connection.execute(query):
         _index_passage(connection, row["passage"], _scope(row["collection"]), _title(row), row["text"])
 
 

@@ -75,9 +75,7 @@ def _change(connection: sqlite3.Connection, command: str | None, row: int, *text
 def rebuild(connection: sqlite3.Connection) -> None:
     """Rebuild the index from the tables."""
     connection.execute("INSERT INTO found (found) VALUES ('delete-all')")
-    titles = connection.execute("SELECT row, title, title_by FROM conversations")
-    for conversation, title, by in titles:
-        add_title(connection, conversation, title, by)
-    turns = connection.execute("SELECT row, user, CASE WHEN writer IS NULL THEN reply ELSE '' END FROM turns")
-    for row, user, reply in turns:
-        add_turn(connection, row, user, reply)
+    for title in connection.execute("SELECT row, title, title_by FROM conversations"):
+        add_title(connection, *title)
+    for turn in connection.execute("SELECT row, user, CASE WHEN writer IS NULL THEN reply ELSE '' END FROM turns"):
+        add_turn(connection, *turn)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from mistral_chat.store import index
+from mistral_chat.store.rows import insert
 from mistral_chat.store.text import sanitise_for_sqlite, stored_line
 
 if TYPE_CHECKING:
@@ -40,13 +41,8 @@ def index_again(connection: Connection, turn: Row, reply: str) -> None:
 
 def insert_passages(connection: Connection, turn: int, passages: Iterable[Passage]) -> None:
     """Insert the passages of a turn that has none."""
-    connection.executemany(
-        "INSERT INTO turn_passages (turn, ordinal, kind, key, source, text, score, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (turn, ordinal, each.kind, each.key, each.source, each.text, each.score, each.tokens)
-            for ordinal, each in enumerate(passages)
-        ),
-    )
+    for ordinal, each in enumerate(passages):
+        insert(connection, "turn_passages", turn=turn, ordinal=ordinal, **asdict(each))
 
 
 def storable_passage(passage: Passage) -> Passage:
