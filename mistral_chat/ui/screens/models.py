@@ -279,6 +279,8 @@ class ModelsScreen(Screen["str | None"]):
 
     def _task_changed(self, task: ModelTask) -> None:
         """Show the progress or the end of a download or a verification."""
+        if not self.is_running:
+            return  # the app ends, and there is nothing any more to show it in
         if task.kind == "downloading" and task.spec == self._shown:
             self._shown_changed(task)
         elif task.state == "running":
