@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
 from mistral_chat.message_form import split_message
+from mistral_chat.paths import output_path
 from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
 
@@ -146,14 +147,19 @@ async def copy_code(screen: ChatScreen, _argument: str) -> None:
 
 
 async def save_code(screen: ChatScreen, _argument: str) -> None:
-    """Save a code block to a file."""
-    from mistral_chat.ui.dialogs.save_code import save_code as ask_and_save
+    """Save a code block to a file; of several, ask for one, at first the one that was copied last."""
+    from mistral_chat.ui.dialogs.save_code import choose_code, name_file
 
     turn, blocks = _code(screen)
     last, place = screen.copied_block
-    path = await ask_and_save(screen.app, blocks, place if last == turn.turn_id else 0)
-    if path is not None:
-        screen.notice.show(f"Saved to {path}")
+    place = place if last == turn.turn_id else 0
+    if len(blocks) > 1:
+        chosen: str | None = await screen.app.push_screen_wait(choose_code("Save a code block", blocks, place))
+        if chosen is None:
+            return
+        place = int(chosen)
+    if (name := await screen.app.push_screen_wait(name_file(blocks[place]))) is not None:
+        screen.notice.show(f"Saved to {output_path(name)}")
 
 
 async def copy(screen: ChatScreen, text: str, what: str = "") -> None:

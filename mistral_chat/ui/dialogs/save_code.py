@@ -1,39 +1,20 @@
-"""Saving a code block to a file."""
+"""Dialogs for saving a code block to a file."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
-from mistral_chat.paths import output_path, write_new
+from mistral_chat.paths import write_new
 from mistral_chat.ui.dialogs.choice import Choice, ChoiceDialog
 from mistral_chat.ui.dialogs.input import InputDialog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from textual.app import App
-
     from mistral_chat.ui.markdown import Code
-
-
-async def save_code(app: App[Any], blocks: Sequence[Code], first: int = 0) -> Path | None:
-    """Ask which of `blocks` to save and where; return the path of the file written, or None.
-
-    Call it from a worker: it waits for its dialogs. An existing file is never overwritten.
-    """
-    number = first
-    if len(blocks) > 1:
-        chosen = await app.push_screen_wait(choose_code("Save a code block", blocks, first))
-        if chosen is None:
-            return None
-        number = int(chosen)
-    block = blocks[number]
-    name = await app.push_screen_wait(name_file(block))
-    return None if name is None else output_path(name)
 
 
 def choose_code(title: str, blocks: Sequence[Code], selected: int = 0) -> ChoiceDialog:
@@ -47,7 +28,7 @@ def choose_code(title: str, blocks: Sequence[Code], selected: int = 0) -> Choice
 
 
 def name_file(block: Code) -> InputDialog:
-    """Return a dialog that asks for a file name and writes `block` to that file."""
+    """Return a dialog that asks for a file name and writes `block` to that file, which may not exist yet."""
 
     async def write(name: str) -> str:
         if not name:

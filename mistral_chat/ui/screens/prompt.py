@@ -36,7 +36,7 @@ class PromptScreen(Screen[None]):
         "reverse; everything else is plain text to the model. The arrow keys scroll, **Esc** goes back.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("prompt.leave", "escape", "leave", "Back", "Go back to the chat"),
+        key_binding("prompt.leave", "escape", "dismiss", "Back", "Go back to the chat"),
         key_binding("prompt.help", "question_mark", "app.toggle_help", "Help", "Show help"),
     ]
 
@@ -78,10 +78,6 @@ class PromptScreen(Screen[None]):
         text = self.query_one(VerticalScroll)
         text.focus()
         self.call_after_refresh(text.scroll_end, animate=False)
-
-    def action_leave(self) -> None:
-        """Go back to the chat."""
-        self.dismiss(None)
 
     def _summary(self) -> Content:
         prompt = self._prompt

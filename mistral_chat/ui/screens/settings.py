@@ -197,7 +197,7 @@ class SettingsScreen(Screen[None]):
         "file, including comments, is not changed. **r** reads the file again. **Esc** goes back to the chat.\n"
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        key_binding("settings.leave", "escape", "leave", "Back", "Go back to the chat"),
+        key_binding("settings.leave", "escape", "dismiss", "Back", "Go back to the chat"),
         key_binding("settings.look", "f5,r", "look", "Reload", "Reload the settings file"),
         key_binding("settings.help", "question_mark", "app.toggle_help", "Help", "Show help"),
     ]
@@ -251,10 +251,6 @@ class SettingsScreen(Screen[None]):
             self._show(self._file.read())
         except MistralChatError as error:
             self._introduce(f"Correct the settings file, then press r. {error}", trouble=True)
-
-    def action_leave(self) -> None:
-        """Go back to the chat."""
-        self.dismiss(None)
 
     @on(PlainList.OptionHighlighted)
     def _marked(self, event: PlainList.OptionHighlighted) -> None:
