@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -69,11 +70,13 @@ def update(program: Program, /, *, collection: str | None, as_json: bool) -> Non
     """Re-index changed documents, finish interrupted indexing, and index new files in the folders that were added.
 
     Deleted files are removed from the index, unless their folder is missing or empty too. Without --collection, files that were
-    attached to conversations are left as they were.
+    attached to conversations are left as they were, unless their indexing was interrupted.
     """
     with closing(program.open_store()) as store:
         own = [each.name for each in store.documents.collections() if not each.attached]
-        names = own if collection is None else [collection]
+        pending = [each for each in store.documents.documents() if each.status == "pending"]
+        own += [each.collection for each in pending if os.path.exists(each.path)]  # noqa: PTH110 (that of Path may raise an error)
+        names = list(dict.fromkeys(own)) if collection is None else [collection]
         _index(program, store, lambda indexer: chain.from_iterable(map(indexer.update, names)), names, as_json=as_json)
 
 

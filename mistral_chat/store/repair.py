@@ -70,7 +70,7 @@ class RepairResult:
     lost_turns: int = 0
     """Turns known to have existed that could not be read. There may be more."""
     incomplete: tuple[str, ...] = ()
-    """Other tables of which rows were lost. Without some ``passages`` every document must be indexed again."""
+    """Other tables of which rows were lost. Documents without some ``passages`` must be indexed again."""
 
 
 def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
@@ -331,9 +331,12 @@ def _fill(fresh: Path, saved: _Saved) -> None:
                     insert(connection, table, **row)
                 except sqlite3.IntegrityError:
                     saved.incomplete.add(table)
-        if "passages" in saved.incomplete:
-            connection.execute("DELETE FROM document_vectors")
-            connection.execute("UPDATE documents SET status = 'pending'")
+        if "passages" in saved.incomplete:  # the last one that was read may have had others of its document behind it
+            connection.execute("""
+                UPDATE documents SET status = 'pending' WHERE status = 'indexed' AND row NOT IN (
+                    SELECT document FROM passages GROUP BY document
+                    HAVING count(*) = max(ordinal) + 1 AND max(row) < (SELECT max(row) FROM passages))
+            """)
         index.rebuild(connection)
         rebuild_passage_index(connection)
         connection.execute("COMMIT")

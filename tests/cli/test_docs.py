@@ -192,6 +192,19 @@ def test_an_update_leaves_the_files_attached_to_conversations(program: Program, 
     assert as_json(program, *words_only("docs", "search", "roof"))
 
 
+def test_an_update_indexes_an_attached_file_that_a_repair_left_pending(program: Program, folder: Path) -> None:
+    with closing(program.open_store()) as store, DocumentReader() as reader:
+        for name in ("lease.md", "garden.md"):
+            (folder / name).write_text(LEASE)
+            DocumentIndexer(store, reader).add_file(folder / name)
+        with store.database.write() as connection:
+            connection.execute("UPDATE documents SET status = 'pending'")
+    (folder / "garden.md").unlink()
+    assert [row["status"] for row in as_json(program, *words_only("docs", "update"))] == ["indexed"]
+    with closing(program.open_store()) as store:
+        assert sorted(each.status for each in store.documents.documents()) == ["indexed", "pending"]
+
+
 def test_an_update_of_a_collection_without_a_name_updates_no_other(program: Program, folder: Path) -> None:
     run(program, *words_only("docs", "add", str(folder / "lease.md")))
     (folder / "lease.md").unlink()
