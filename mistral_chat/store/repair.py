@@ -86,10 +86,11 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
         raise StoreError(f"{path} does not exist, so there is nothing to repair.")
     if path.stat().st_size == 0:
         raise empty_file_error(path)
-    if _sound(path):
-        return RepairResult(kept=None)
+    sound = _sound(path)
     if active_writers(path) or _in_use(path):
         raise StoreBusy(f"Another mistral-chat is using {path}. Close it and try again.")
+    if sound and _rebuild_indexes(path):
+        return RepairResult(kept=None)
     with map_sqlite_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".repair-") as folder:
         saved = _salvage(path, to_timestamp(now()))
         fresh = Path(folder) / "new.db"
@@ -108,26 +109,29 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
 
 
 def _sound(path: Path) -> bool:
-    """Whether the file opens, its structure is intact, and every conversation can be read; its search index is rebuilt then."""
+    """Whether the file opens, its structure is intact, and every conversation can be read."""
     try:
-        database = open_database(path)
-    except StoreDamaged:
-        return False
-    try:
-        with database.write() as connection:
+        with contextlib.closing(open_database(path)) as database, database.read() as connection:
             (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok" or connection.execute("PRAGMA foreign_key_check").fetchone():
                 return False
-            for table in ("found", "passages_found"):
-                connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
             for (row,) in connection.execute("SELECT row FROM conversations").fetchall():
                 import_export.read(connection, row)
-            index.rebuild(connection)  # which keeps no text that its words could be compared with
-            rebuild_passage_index(connection)
     except (StoreDamaged, sqlite3.OperationalError, LookupError, ValueError):  # as of a broken schema or tree of turns
         return False
-    finally:
-        database.close()
+    return True
+
+
+def _rebuild_indexes(path: Path) -> bool:
+    """Rebuild the search indexes, which keep no text that their words could be compared with; returns whether it succeeded."""
+    try:
+        with contextlib.closing(open_database(path)) as database, database.write() as connection:
+            for table in ("found", "passages_found"):
+                connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
+            index.rebuild(connection)
+            rebuild_passage_index(connection)
+    except (StoreDamaged, sqlite3.OperationalError):
+        return False
     return True
 
 

@@ -289,6 +289,16 @@ def test_repair_waits_for_other_windows_to_close(store: ConversationStore, datab
         repair(database, now=Clock())
 
 
+def test_the_index_of_a_sound_file_is_not_rebuilt_while_a_window_uses_it(store: ConversationStore, database: Path) -> None:
+    chat(store, ("x", "y"))
+    before = store.database.data_version()
+    with pytest.raises(StoreBusy, match="Close it"):
+        repair(database, now=Clock())
+    assert store.database.data_version() == before
+    with store.database.write(), pytest.raises(StoreBusy, match="Close it"):
+        repair(database, now=Clock())
+
+
 def test_there_is_nothing_to_repair_where_there_is_no_file(database: Path) -> None:
     with pytest.raises(StoreError, match="nothing to repair"):
         repair(database, now=Clock())
