@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_chat import system
@@ -14,7 +15,6 @@ from mistral_chat.store.sqlite_errors import files_of, map_sqlite_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from mistral_chat.store.database import Database
 
@@ -23,7 +23,8 @@ def backup(database: Database, target: Path, *, replace: bool) -> None:
     """Copy the database; see `ConversationStore.backup`."""
     temporary = target.with_name(f"{secrets.token_hex(4)}.part")
     with _target_errors(target):
-        if target.exists() and any(each.exists() and target.samefile(each) for each in files_of(database.path)):
+        real = database.path and Path(os.path.realpath(database.path))
+        if os.path.realpath(target).casefold() in {str(each).casefold() for each in files_of(real)}:
             raise StoreError(f"{target} belongs to the database itself. Choose another name.")
         if target.exists() and not replace:
             raise StoreError(f"{target} already exists. Choose another name, or pass --force.")

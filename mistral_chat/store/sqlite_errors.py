@@ -30,8 +30,8 @@ _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def files_of(path: Path | None) -> list[Path]:
-    """The files of the database at `path`: itself, the write-ahead log and its index. None is a database in memory."""
-    return [] if path is None else [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+    """The files of the database at `path`: itself, the write-ahead log, its index, a journal. None is a database in memory."""
+    return [] if path is None else [path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal")]
 
 
 def corruption_error(path: Path | None, finding: str) -> StoreDamaged:

@@ -356,7 +356,7 @@ def test_a_backup_is_whole_and_refuses_to_replace(store: ConversationStore, tmp_
         store.backup(tmp_path / "missing" / "backup.db")
 
 
-@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
 def test_a_backup_to_the_database_itself_is_refused_and_destroys_nothing(
     store: ConversationStore, database: Path, end: str
 ) -> None:
