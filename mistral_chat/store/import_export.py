@@ -112,7 +112,7 @@ def add(
 
 def _existing(connection: Connection, conversation_id: str, result: ImportResult) -> ExportedConversation | None:
     row = connection.execute("SELECT row FROM conversations WHERE id = ?", (conversation_id,)).fetchone()
-    return result.planned.get(conversation_id) if row is None else read(connection, row["row"])
+    return result.planned.get(conversation_id) if row is None else _normalised(read(connection, row["row"]))
 
 
 def _with_collections_of(connection: Connection, tree: ExportedConversation, result: ImportResult) -> ExportedConversation:

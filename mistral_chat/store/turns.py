@@ -46,11 +46,11 @@ def insert_passages(connection: Connection, turn: int, passages: Iterable[Passag
 
 
 def storable_passage(passage: Passage) -> Passage:
-    """Make `passage` storable."""
+    """Make `passage` storable. SQLite gives the score back with 15 digits."""
     return replace(
         passage,
         key=sanitise_for_sqlite(passage.key),
         source=stored_line(passage.source),
         text=sanitise_for_sqlite(passage.text),
-        score=float(passage.score),
+        score=round(float(passage.score), 6),
     )

@@ -14,6 +14,7 @@ from support.conversation_trees import COLLECTIONS, conversation_trees, texts
 from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store, said
 
+from mistral_chat.conversation import Passage
 from mistral_chat.errors import ImportFailed, StoreFull
 from mistral_chat.export.json_file import json_lines
 from mistral_chat.export.markdown import to_markdown
@@ -162,6 +163,18 @@ def test_a_continued_conversation_is_imported_once_as_a_copy(store: Conversation
     assert store.import_conversations(conversations_in(json.loads(text), "x")).already_here == [copy]
     assert len(store.summaries()) == 2
     assert_index_is_true(store)
+
+
+def test_scores_of_many_digits_are_no_reason_for_a_copy(store: ConversationStore) -> None:
+    conversation, (turn,) = chat(store, ("one", "1"))
+    store.set_passages(turn, [Passage(kind="document", text="deed", source="deed.pdf", score=0.1 + 0.2)])
+    text = as_json(list(store.export_conversations()))
+    for score in ("0.30000000000000004", "0.123456789012345678"):
+        with store.database.write() as connection:  # as earlier versions stored it
+            connection.execute("UPDATE turn_passages SET score = ?", (float(score),))
+        told = json.loads(text)
+        told["conversations"][0]["turns"][0]["passages"][0]["score"] = float(score)
+        assert store.import_conversations(conversations_in(told, "x")).already_here == [conversation]
 
 
 def many(number: int) -> list[ExportedConversation]:
