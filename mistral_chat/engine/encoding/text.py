@@ -114,7 +114,7 @@ class TextEncoder:
         end = 0
         for match in self._user_defined.finditer(text):
             before = text[end : match.start()]
-            tokens += self._bare(before if end else " " + before)
+            tokens += self._prefixed(before) if before and not end else self._bare(before if end else " ")
             tokens.append(vocabulary.user_defined[match.group()])
             end = match.end()
         return self._guard(tokens + self._bare(text[end:]))

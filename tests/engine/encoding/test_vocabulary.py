@@ -14,8 +14,9 @@ from support.gguf_factory import gguf_file
 from mistral_chat.conversation import Message, Role
 from mistral_chat.engine.encoding.choose import choose_format
 from mistral_chat.engine.encoding.segments import describe, joined
+from mistral_chat.engine.encoding.text import TextEncoder
 from mistral_chat.engine.llama.model import open_vocabulary
-from mistral_chat.errors import EngineFailed, EngineLoadFailed
+from mistral_chat.errors import EngineFailed, EngineLoadFailed, PromptFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,16 @@ def test_pieces_spell_the_text(vocabulary: Callable[[str], Vocabulary]) -> None:
             spelled = b"".join(opened.piece(token) for token in opened.tokenize(text)).decode()
             expected = text.replace("\u2581", " ") if opened.is_sentencepiece else text
             assert spelled == (" " + expected if opened.space_prefix else expected)
+
+
+def test_text_before_a_user_defined_piece_needs_nothing_to_be_cut_off(vocabulary: Callable[[str], Vocabulary]) -> None:
+    opened = vocabulary("chatml-user-defined")
+    encoder = TextEncoder(opened)
+    encoder._barrier = None  # as where tokens merge with every control character
+    piece, token = next(iter(opened.user_defined.items()))
+    assert encoder.message(f"Hm{piece}") == (*opened.tokenize("Hm"), token)
+    with pytest.raises(PromptFormatError, match="in the middle of a line"):
+        encoder.message(f"Hm{piece}so")
 
 
 def test_a_pasted_text_without_words_does_not_end_the_process(gguf_folder: Path) -> None:
