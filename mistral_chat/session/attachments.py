@@ -102,7 +102,7 @@ def decode(content: bytes, name: str, largest: int = LARGEST_FILE) -> str:
         InvalidText: it is larger than `largest`, or not text.
     """
     if len(content) > largest:
-        raise InvalidText(f"{name} is larger than {largest // 1024**2} MB. Send a part of it.")
+        raise InvalidText(f"{name} is larger than {largest // 1024**2} MB. Send part of it.")
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = content.decode(encoding)

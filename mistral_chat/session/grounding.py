@@ -31,7 +31,7 @@ log = logging.getLogger("mistral_chat.session")
 _CHARACTERS_PER_TOKEN = 3
 """Lower than in most texts, so that the budget for passages is rather too small than too large."""
 
-_WHOLE_DOCUMENT = "Passages cannot answer a question about a whole document. Ask about a part of it."
+_WHOLE_DOCUMENT = "Passages cannot answer a question about a whole document. Ask about a specific part."
 _NOTHING_FOUND = "Nothing found in your documents. The reply does not use them."
 _NOT_SEARCHED = "Your documents could not be searched. The reply does not use them."
 
@@ -98,7 +98,7 @@ class Grounding:
         if tokens * WHOLE_SHARE <= window or (retriever is None and tokens <= window):
             return file
         if retriever is None:
-            raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach a part of it.")
+            raise InvalidText(f"{file.name} takes {tokens:,} tokens; the context window has {window:,}. Attach part of it.")
         store = self._searched(retriever)
         name = await asyncio.to_thread(retriever.index_file, path, store, reader)
         file.collection, file.text = name, ""

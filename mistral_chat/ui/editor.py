@@ -87,7 +87,7 @@ async def _run(app: App[Any], command: list[str]) -> None:
     if code is None:
         raise UsageError(f"Cannot start the editor {command[0]!r}. Set EDITOR to an installed one.")
     if code:
-        raise UsageError(f"The editor ended with code {code}. The draft is unchanged.")
+        raise UsageError(f"The editor exited with code {code}. The draft is unchanged.")
 
 
 @contextlib.contextmanager

@@ -169,7 +169,7 @@ class MessageBox(Vertical):
             return  # or another conversation was opened meanwhile
         self.composer.show_other(chat.session.begin_edit(turn))
         chat.commands.in_background(chat.session.files.changed)
-        keys = f"{chat.key_of('composer.send')} sends it, {chat.key_of('chat.stop')} cancels."
+        keys = f"{chat.key_of('composer.send')} sends it; {chat.key_of('chat.stop')} cancels."
         last = turn.turn_id == chat.transcript.last_id
         self.notice.show(f"Editing {'your last' if last else 'an earlier'} message. {keys}", stay=True)
         chat.view.show_hints()
@@ -474,7 +474,7 @@ def _attached(file: Attachment) -> str:
     if not file.collection:
         return f"Attached {file.name} in full." if not file.pasted else f"Attached {file.name}."
     size = f"{file.tokens:,} tokens" if file.tokens else "long"
-    return f"Attached {file.name} ({size}). Each message uses matching passages of it. /docs detaches it."
+    return f"Attached {file.name} ({size}). Each message uses matching passages from it. /docs detaches it."
 
 
 def _row(command: Command, begun: str) -> SlashRow:

@@ -155,7 +155,7 @@ class ModelPicker:
 
     def _cancel_loading(self) -> None:
         again, other = self._screen.key_of("chat.retry"), self._screen.key_of("chat.models")
-        error = EngineError(f"Loading was cancelled. {again} loads the model, {other} switches to another.")
+        error = EngineError(f"Loading was cancelled. {again} loads the model; {other} switches to another.")
         self._screen.spawn(self._screen.host.cancel_loading(error))
 
     def _task_changed(self, task: ModelTask) -> None:
@@ -171,7 +171,7 @@ class ModelPicker:
             return
         text, trouble = outcome(task)
         if text:
-            retry = f" {screen.key_of('chat.models')} to retry." if task.kind == "downloading" else ""
+            retry = f" Press {screen.key_of('chat.models')} to retry." if task.kind == "downloading" else ""
             screen.notice.show(f"{text}{retry}", severity="warning" if trouble else "information", stay=trouble)
 
     def _downloaded_one(self, task: ModelTask) -> None:

@@ -358,8 +358,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if len(event.text) > LARGEST_PASTE:
             self.post_message(
                 self.Refused(
-                    f"Nothing was pasted: the text has {len(event.text):,} characters, and a message may have {LARGEST_PASTE:,}. "
-                    "Paste a part of it."
+                    f"Nothing was pasted: the text has {len(event.text):,} characters, but a message can have at most "
+                    f"{LARGEST_PASTE:,}. Paste part of it."
                 )
             )
             return

@@ -346,7 +346,7 @@ def _rows(shown: Listing) -> Iterator[Option]:
         yield Option(Content(shown.empty), disabled=True)
     yield from _by_day(shown.conversations, shown.today)
     if shown.more:
-        yield Option("Older …", id=_OLDER)
+        yield Option("Older…", id=_OLDER)
 
 
 def _by_day(conversations: Sequence[ListedConversation], today: date) -> Iterator[Option]:
