@@ -98,5 +98,5 @@ SOFT_BREAK: Final = "\u200b\n"
 
 
 def join_words(text: str) -> str:
-    """Remove the breaks that `break_words` inserted with `SOFT_BREAK`."""
-    return text.replace(SOFT_BREAK, "")
+    """Remove the breaks that `break_words` inserted with `SOFT_BREAK`, and what an edit left of one."""
+    return text.replace(SOFT_BREAK, "").replace(SOFT_BREAK[0], "")

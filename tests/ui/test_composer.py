@@ -131,6 +131,25 @@ AS_WRITTEN = {
 }
 
 
+@pytest.mark.parametrize("keys", [("ctrl+x",), ("ctrl+c", "backspace")], ids=["cut", "copied"])
+async def test_a_long_word_is_cut_copied_and_edited_as_written(keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    word = "x" * 5_000
+    monkeypatch.setenv("PATH", "")  # no program that sets the clipboard
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        harness.chat.set_draft(word)
+        harness.chat.composer.select_all()
+        await pilot.press(*keys)
+        await until(pilot, lambda: harness.app.clipboard and not harness.chat.draft)
+        assert harness.app.clipboard == word
+        harness.chat.composer.action_paste()
+        assert harness.chat.draft == word
+        assert harness.chat.composer.document.line_count > 2, "a word in one line would block the editor"
+        harness.chat.composer.move_cursor((1, 0))
+        await pilot.press("backspace")
+        assert harness.chat.draft == word
+
+
 @pytest.mark.parametrize("name", AS_WRITTEN)
 async def test_what_is_pasted_is_sent_edited_and_restored_as_it_was_written(name: str) -> None:
     text = AS_WRITTEN[name]

@@ -167,6 +167,11 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         self.move_cursor(self.document.end)
 
     @property
+    def selected_text(self) -> str:
+        """The selection as it was written."""
+        return join_words(super().selected_text)
+
+    @property
     def draft(self) -> str:
         """What was typed: also what a message that is recalled or edited took the place of, but that only if it was changed."""
         return join_messages(self.kept, self.text if self.text != self._other else "")
@@ -381,6 +386,15 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
             self.call_later(self.screen.run_action, "command('chat.undo')")
         else:
             super().action_undo()
+
+    def action_cut(self) -> None:
+        """Cut the selection, or the line, as it was written."""
+        super().action_cut()
+        self.app.copy_to_clipboard(join_words(self.app.clipboard))
+
+    def action_paste(self) -> None:
+        """Paste what was cut or copied here, with its long words broken again."""
+        self.paste_text(self.app.clipboard)
 
     def paste_text(self, pasted: str) -> None:
         """Insert `pasted` at the cursor, cleaned."""
