@@ -205,6 +205,9 @@ class TableBlock(LineBlock):
 
     def _one_by_one(self, width: int) -> Iterator[WrappedLine]:
         """Draw each cell on a line of its own, after its column's name."""
+        for name in self.table.header if not self.table.rows else ():
+            for text in name.stylize(".prose--strong").wrap(width):
+                yield WrappedLine(_EMPTY, text, 0, 0)
         for y, row in enumerate(self.table.rows, 1):
             for name, cell in zip(self.table.header, row, strict=True):
                 for text in (name.stylize(".prose--strong") + ": " + cell).wrap(width):

@@ -165,7 +165,7 @@ def test_a_text_beyond_the_limit_is_shown_in_formatted_pieces() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 20, 80])
-@pytest.mark.parametrize("block", blocks(DOCUMENT), ids=lambda block: type(block).__name__)
+@pytest.mark.parametrize("block", blocks(DOCUMENT + "\n\n|abc|def|\n|-|-|\n"), ids=lambda block: type(block).__name__)
 def test_every_row_fits_its_width_and_nothing_is_lost(block: Block, width: int) -> None:
     rows = rows_of(block)
     fitted = rows.fit(width)
