@@ -10,8 +10,9 @@ from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered
+from support.app_harness import PAUSE, AppHarness, run_loaded, screen_text, send_message, until, until_answered, until_drawn
 
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN
 from mistral_chat.ui.widgets.turn import TurnView
 
 if TYPE_CHECKING:
@@ -72,6 +73,13 @@ async def test_a_growing_reply_is_followed_again_after_reading_the_first_message
         await until(pilot, lambda: "and more" in screen_text(harness), "what is written from now on is shown")
         harness.gate.set()
         await until_answered(pilot, harness)
+
+
+async def test_a_reply_that_is_too_long_to_be_drawn_says_so() -> None:
+    harness = AppHarness()
+    harness.start_with(("Question", "a reply " * 40_000))
+    async with run_loaded(harness) as pilot:
+        await until_drawn(pilot, f"… {8 * 40_000 - LARGEST_SHOWN:,} more characters. Export the conversation to read them.")
 
 
 def show_all(transcript: Transcript, turns: list[TranscriptTurn]) -> Awaitable[None]:

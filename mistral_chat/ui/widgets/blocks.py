@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from rich.segment import Segment
+from textual.content import Content
 from textual.geometry import Offset, Region
 from textual.selection import Selection
 from textual.strip import Strip
@@ -12,6 +13,7 @@ from textual.style import Style
 from textual.widget import Widget
 
 from mistral_chat.ui.block_layout import BlockLayout
+from mistral_chat.ui.markdown import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +29,12 @@ LARGEST_SHOWN: Final = 256 * 1024
 
 _MOST_DRAWN: Final = 256
 """Rendered rows that are cached."""
+
+
+def cut_note(text: str) -> list[Line]:
+    """What is said below a message that is too long to be drawn whole; nothing below another one."""
+    more = len(text) - LARGEST_SHOWN
+    return [Line(Content(f"… {more:,} more characters. Export the conversation to read them."))] if more > 0 else []
 
 
 class FastWidget(Widget):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from mistral_chat.ui.highlight import highlight_lines
 from mistral_chat.ui.markdown import Code, Line, MarkdownParser, Prose, blocks, is_chunk_independent, plain
-from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, cut_note
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -143,7 +143,8 @@ class ReplyView(BlocksView):
     def _show_ended(self, found: list[Block], turn: Turn) -> None:
         state, note = _ending(turn)
         self.set_classes(state)
-        noted = [Prose(tuple(Line(line.text.stylize(".reply--note")) for line in plain(note).lines))] if note else []
+        notes = [*cut_note(turn.reply), *(plain(note).lines if note else ())]
+        noted = [Prose(tuple(Line(line.text.stylize(".reply--note")) for line in notes))] if notes else []
         self.put(0, [(block, True) for block in (*found, *noted)])
 
 

@@ -15,7 +15,7 @@ from mistral_chat.message_form import split_message
 from mistral_chat.text import one_line
 from mistral_chat.ui.keymap import key_binding
 from mistral_chat.ui.markdown import Line, Prose, plain
-from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget, cut_note
 from mistral_chat.ui.widgets.reply import ReplyView
 
 if TYPE_CHECKING:
@@ -128,10 +128,7 @@ class MessageView(BlocksView):
         """Show `text`, which is untrusted; a truncated text says so."""
         self._files, text = split_message(text)
         rows = [Prose((Line(_file_row(file)),)) for file in self._files]
-        shown = plain(text[:LARGEST_SHOWN])
-        if (more := len(text) - LARGEST_SHOWN) > 0:
-            note = Line(Content(f"… {more:,} more characters. Export the conversation to read them."))
-            shown = Prose((*shown.lines, note))
+        shown = Prose((*plain(text[:LARGEST_SHOWN]).lines, *cut_note(text)))
         super().__init__([*rows, shown] if text or not rows else rows, gap=0)
 
     def on_click(self, event: events.Click) -> None:
