@@ -152,7 +152,10 @@ async def test_nothing_is_drawn_while_the_editor_has_the_terminal(tmp_path: Path
         assert "\x1b]2;Bread - mistral-chat\x07" in heard, "the editor may have set another title"
 
 
-async def test_a_message_that_returns_while_the_editor_runs_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("before", ["before", "a.py\n```\npass\n```\n\nbefore"])
+async def test_a_message_that_returns_while_the_editor_runs_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
     begun, ended = waiting_editor(tmp_path, monkeypatch)
     harness = AppHarness(loading=True, load_failure=EngineLoadFailed(tmp_path / "model.gguf", "the file is cut"))
     async with capture_output(harness.app) as (pilot, _):
@@ -160,13 +163,30 @@ async def test_a_message_that_returns_while_the_editor_runs_is_kept(tmp_path: Pa
         await send_message(pilot, harness, "First")
         await send_message(pilot, harness, "Sent")
         await until(pilot, lambda: "1 queued" in screen_text(harness))
-        harness.chat.type("before")
+        harness.chat.type(before)
         await pilot.press("ctrl+g")
         await until(pilot, begun.exists, "the editor runs")
         harness.loaded.set()
-        await until(pilot, lambda: harness.chat.draft == "Sent\n\nbefore")
+        await until(pilot, lambda: harness.chat.draft == before.replace("before", "Sent\n\nbefore"))
         ended.write_text("\n")
         await until(pilot, lambda: harness.chat.draft == "Sent\n\nafter")
+
+
+async def test_a_draft_that_is_written_while_another_conversation_opens_stays_in_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = waiting_editor(tmp_path, monkeypatch)
+    harness = AppHarness()
+    mine = harness.start_with(("Question", "Answer"))
+    async with capture_output(harness.app) as (pilot, _):
+        await until_ready(pilot, harness)
+        await pilot.press("ctrl+g")
+        await until(pilot, begun.exists, "the editor runs")
+        await harness.chat.open(None)  # as with an editor in a window of its own
+        harness.chat.type("other")
+        ended.write_text("\n")
+        await until(pilot, lambda: harness.store.draft(mine) == "after")
+        assert harness.chat.draft == "other"
 
 
 def test_a_common_editor_is_found_if_none_is_set(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_chat.errors import UsageError
 from mistral_chat.formatting import counted
-from mistral_chat.message_form import split_message
+from mistral_chat.message_form import build_message, join_messages, split_message
 from mistral_chat.paths import output_path
 from mistral_chat.ui.commands import Command, all_commands
 from mistral_chat.ui.keymap import format_keys
@@ -176,12 +176,19 @@ async def copy(screen: ChatScreen, text: str, what: str = "") -> None:
 
 async def open_editor(screen: ChatScreen, _argument: str) -> None:
     """Edit the draft in the user's own editor. What returns to the message box meanwhile stays, before what was written."""
+    from mistral_chat.session.events import DraftReturned
     from mistral_chat.ui.editor import edit_externally
 
-    before = screen.composer.text
+    before, session = screen.composer.text, screen.workspace.current if screen.workspace is not None else None
     written = await edit_externally(screen.app, before, os.environ)
-    returned = screen.composer.text.removesuffix(before).rstrip()
-    screen.composer.text = "\n\n".join(filter(None, (returned, written)))
+    if session is not None and session is not screen.session:  # on Windows, the chat stays on the screen
+        await screen.view.handle(session, DraftReturned(written))
+        return
+    now, sent = split_message(screen.composer.text), split_message(before)
+    returned = build_message(
+        [file for file in now.files if file not in sent.files], "", now.rest.removesuffix(sent.rest).rstrip()
+    )
+    screen.composer.text = join_messages(returned, written)
 
 
 def code_of(shown: TranscriptTurn) -> Sequence[Code]:
