@@ -89,12 +89,11 @@ class MessageBox(Vertical):
     @on(Composer.Submitted)
     async def submit(self, event: Composer.Submitted) -> None:
         """Send a draft, or run it as a command."""
-        if event.files is not None and self._editing is None:
+        if event.files is not None and self._chat.workspace is not None and self._editing is None:
             self._chat.session.files.put_aside(event.files)  # `Recalled` may have been too late
         request = await self._request_of(event.text)
         if request is not None:
-            awaited = [name for session, name in self._reading if session is self._chat.session]
-            if awaited:
+            if awaited := [name for session, name in self._reading if session is self._chat.session]:
                 self._chat.session.keep_recalled()
                 self.composer.give_back(event.text)
                 key = self._chat.key_of("composer.send")
@@ -333,6 +332,7 @@ class MessageBox(Vertical):
             self.composer.paste_text(text)
 
         session.environment.undo.append(("attach", undo))
+        self.composer.attached = self.composer.attached is None and path is None
         offer = f"{chat.key_of('chat.undo')} pastes {'it as text' if path is None else 'its path'} instead"
         self.notice.show(_attached(file), action=offer, on_action=partial(chat.action_command, "chat.undo"))
         self._measure_again()
@@ -361,10 +361,10 @@ class MessageBox(Vertical):
 
     async def on_attachment_bar_removed(self, event: AttachmentBar.Removed) -> None:
         """Remove an attachment; a key that is held may ask for it again."""
-        session, file = self._chat.session, event.file
-        if file not in session.attachments:
-            return
         with self._chat.commands.errors_shown():
+            session, file = self._chat.session, event.file
+            if file not in session.attachments:
+                return
             await session.files.remove(file)
             session.environment.undo.append(("remove an attachment", lambda: session.files.add(file)))
             self._chat.show_undoable(f"Removed {file.name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from support.app_harness import (
 )
 from textual import events
 
-from mistral_chat.session.attachments import read_document
+from mistral_chat.session.attachments import Attachment, read_document
 from mistral_chat.ui.dialogs.help import HelpDialog
 from mistral_chat.ui.dialogs.passage import PassageDialog
 from mistral_chat.ui.path_completion import complete_path, path_from_input, path_from_paste
+from mistral_chat.ui.widgets.attachment_bar import AttachmentBar
 from mistral_chat.ui.widgets.turn import MessageView
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from mistral_chat.documents.reader import DocumentReader
-    from mistral_chat.session.attachments import Attachment
 
 
 async def attach_during_a_reply(pilot: Pilot[Any], harness: AppHarness, notes: Path) -> None:
@@ -448,6 +449,51 @@ async def test_a_long_paste_is_there_again_in_the_next_run(tmp_path: Path) -> No
         await until_answered(pilot, second)
         (turn,) = second.store.turns(second.store.latest() or "")
         assert LONG.rstrip() in turn.turn.user
+
+
+async def test_keys_after_the_conversations_were_closed_at_the_end_do_not_fail() -> None:
+    harness = AppHarness()
+    harness.start_with(("Older", "Answer"))
+    async with run_loaded(harness) as pilot:
+        await harness.screen.session.files.add(Attachment("notes.txt", "buy bread"))
+        await pilot.press("up")
+        await until(pilot, lambda: harness.chat.draft == "Older")
+        workspace, harness.screen.workspace = harness.screen.workspace, None  # as while the app ends
+        harness.chat.composer.action_submit()
+        bar = harness.screen.query_one(AttachmentBar)
+        bar.post_message(bar.Removed(Attachment("notes.txt", "buy bread")))
+        await until(pilot, lambda: harness.chat.draft == "Older" and "not open" in harness.chat.notice)
+        await pilot.pause()
+        harness.screen.workspace = workspace
+
+
+async def test_undo_right_after_a_long_paste_undoes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = AppHarness()
+    async with run_loaded(harness) as pilot:
+        await harness.screen.session.files.add(Attachment("notes.txt", "buy bread"))
+        await until(pilot, lambda: "▪ notes.txt" in screen_text(harness))
+        harness.chat.focus_attachments()
+        await pilot.press("d")
+        await until(pilot, lambda: "Removed" in harness.chat.notice)
+        harness.chat.composer.focus()
+        await pilot.press(*"See ")
+        counting, count = asyncio.Event(), harness.screen.host.count
+
+        async def slowly(*texts: str) -> int | None:
+            await counting.wait()
+            return await count(*texts)
+
+        monkeypatch.setattr(harness.screen.host, "count", slowly)
+        harness.chat.composer.post_message(events.Paste(LONG))
+        await until(pilot, lambda: harness.chat.composer.attached is not False)
+        harness.chat.composer.action_undo()
+        counting.set()
+        await until(pilot, lambda: "▪ Pasted text" in screen_text(harness))
+        await pilot.pause()
+        assert harness.chat.draft == "See "
+        assert [file.name for file in harness.screen.session.attachments] == ["Pasted text"]
+        await pilot.press("ctrl+z")
+        await until(pilot, lambda: harness.chat.draft == f"See {LONG}")
 
 
 async def test_a_paste_that_was_sent_is_no_longer_undone() -> None:

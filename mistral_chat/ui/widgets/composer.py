@@ -147,8 +147,8 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         """That message, as it came into the box."""
         self._behind = ""
         """The draft that a command took the place of last."""
-        self._attached = False
-        """Whether the last edit was a paste that became an attachment."""
+        self.attached: bool | None = False
+        """Whether the last edit was a paste that became an attachment; None until it has."""
         self.still = False
         """Whether the cursor is shown without blinking; each blink draws a part of the screen."""
         self._ticks: Timer | None = None
@@ -194,7 +194,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
     def on_text_area_changed(self) -> None:
         """Report the change, now or soon."""
         self._unchanged = 0
-        self._attached = False
+        self.attached = False
         if not self.text:
             self._report()
         elif self._ticks is None:
@@ -300,7 +300,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def action_submit(self) -> None:
         """Send the text, or run the selected command of the menu; the draft that a recalled message replaced returns."""
-        self._attached = False
+        self.attached = False
         text = self.text.strip("\n").rstrip()
         if (row := self._menu_row) is not None and _continues(row.name, text):
             text = f"/{row.name}"
@@ -374,17 +374,17 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         text = _pasted(event.text)
         is_long = text.rstrip().count("\n") >= _LONG_LINES or len(text) > _LONG_CHARACTERS
         if is_long and text.strip() and not self.text.startswith("/"):
-            self._attached = True
+            self.attached = None
             self.post_message(self.AttachmentPasted(None, text))
             return
         self.paste_text(text)
 
     def action_undo(self) -> None:
-        """Undo the last edit, which may be a long paste that became an attachment."""
-        if self._attached:
-            self._attached = False
+        """Undo the last edit, which may be a long paste that became an attachment; before it has, undo nothing."""
+        if self.attached:
+            self.attached = False
             self.call_later(self.screen.run_action, "command('chat.undo')")
-        else:
+        elif self.attached is False:
             super().action_undo()
 
     def action_cut(self) -> None:
