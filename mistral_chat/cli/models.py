@@ -92,7 +92,7 @@ def pull(program: Program, name: str) -> None:
 def rm(program: Program, name: str) -> None:
     """Remove a downloaded or imported model, or a partial download. Other programs' files are not removed."""
     freed = program.model_service().remove(name)
-    result = f" ({format_size(freed)} freed)." if freed else ". No disk space was freed: the file was empty, or a link."
+    result = f" ({format_size(freed)} freed)." if freed else ". No disk space was freed: the file was empty or a link."
     _tell(f"Removed {name}{result}")
 
 

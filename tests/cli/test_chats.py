@@ -344,7 +344,7 @@ def test_backup_and_repair(program: Program, herons: str, tmp_path: Path) -> Non
     [
         (31, 0, "Lost 31 turns, and perhaps more."),
         (0, 1, "Lost the titles and settings of 1 conversation, and perhaps more."),
-        (1, 2, "Lost 1 turn and the titles and settings of 2 conversations, and perhaps more."),
+        (1, 2, "Lost 1 turn, the titles and settings of 2 conversations, and perhaps more."),
     ],
 )
 def test_a_repair_names_only_what_was_lost(tmp_path: Path, turns: int, conversations: int, lost: str) -> None:
@@ -355,8 +355,8 @@ def test_a_repair_names_only_what_was_lost(tmp_path: Path, turns: int, conversat
 
 
 def test_a_repair_names_what_else_was_lost(tmp_path: Path) -> None:
-    result = RepairResult(kept=tmp_path / "damaged", conversations=3, turns=5, incomplete=("drafts", "conversation_collections"))
-    assert "Lost some drafts and some conversation collections, and perhaps more." in "\n".join(repair_lines(result))
+    result = RepairResult(kept=tmp_path / "damaged", conversations=3, turns=5, incomplete=("drafts", "turn_passages"))
+    assert "Lost some drafts, some passages given with messages, and perhaps more." in "\n".join(repair_lines(result))
 
 
 def test_ids_are_completed_with_their_titles(program: Program, herons: str) -> None:

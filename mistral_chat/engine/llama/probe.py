@@ -114,7 +114,9 @@ class Probe:
             return False
         name = signal.Signals(-code).name if code < 0 else f"exit code {code:#x}"
         if name == "SIGKILL":
-            reason = "its test was killed; memory may be short, or reading the file took longer than 10 minutes."
+            reason = (
+                "its test was killed: the computer may have run out of memory, or reading the file took longer than 10 minutes."
+            )
         else:
             reason = (
                 f"llama.cpp crashed ({name}) in a test. The file is damaged, or this build of "
