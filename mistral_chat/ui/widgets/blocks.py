@@ -16,7 +16,7 @@ from mistral_chat.ui.block_layout import BlockLayout
 from mistral_chat.ui.markdown import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from textual import events
     from textual.color import Color
@@ -50,27 +50,25 @@ class FastWidget(Widget):
         return super()._size_updated(size, virtual_size, container_size, layout=False)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Render the rows of `crop`."""
-        return _fast_lines(self, crop, _blank_lines) or super().render_lines(crop)
+        """Render the rows of `crop`; Textual does where the widget needs what it puts around them."""
+        if crop.x or crop.width != self.outer_size.width or self.styles.border or self.opacity < 1:
+            return super().render_lines(crop)
+        _, background = self.background_colors
+        strips = self.rows_of(crop, background)
+        for line_filter in self.get_line_filters():
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        return strips
 
-
-def _blank_lines(crop: Region, background: Color) -> list[Strip]:
-    return [Strip.blank(crop.width, Style(background=background).rich_style)] * crop.height
-
-
-def _fast_lines(widget: Widget, crop: Region, draw: Callable[[Region, Color], list[Strip]]) -> list[Strip] | None:
-    """Render rows from edge to edge with `draw`; None where the widget needs what Textual puts around its rows."""
-    if crop.x or crop.width != widget.outer_size.width or widget.styles.border or widget.opacity < 1:
-        return None
-    _, background = widget.background_colors
-    strips = draw(crop, background)
-    for line_filter in widget.get_line_filters():
-        strips = [strip.apply_filter(line_filter, background) for strip in strips]
-    return strips
+    def rows_of(self, crop: Region, background: Color) -> list[Strip]:
+        """Render rows from edge to edge: blank ones."""
+        return [Strip.blank(crop.width, Style(background=background).rich_style)] * crop.height
 
 
 class BlocksView(Widget):
-    """Draws blocks one below another, row by row as they become visible. Any of them can be replaced, and more can be added."""
+    """Draws blocks one below another, row by row as they become visible. Any of them can be replaced, and more can be added.
+
+    Its rows are those of a `FastWidget`, which its subclasses are too.
+    """
 
     DEFAULT_CSS = """
     BlocksView {
@@ -183,16 +181,7 @@ class BlocksView(Widget):
         strip = Strip(segments, row.prefix.cell_length + text.cell_length + row.suffix.cell_length)
         return strip.adjust_cell_length(width, style.rich_style)
 
-    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:  # noqa: FBT001, FBT002 (Textual's own signature)
-        """Take a size without a second layout of the screen, as `FastWidget` does."""
-        del layout
-        return super()._size_updated(size, virtual_size, container_size, layout=False)
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Render the rows of `crop`."""
-        return _fast_lines(self, crop, self._padded_lines) or super().render_lines(crop)
-
-    def _padded_lines(self, crop: Region, background: Color) -> list[Strip]:
+    def rows_of(self, crop: Region, background: Color) -> list[Strip]:
         """Render rows with their padding; cached rows are the same objects as before."""
         look = (crop.width, self.visual_style, self._selection)
         if look != self._look or len(self._drawn) > _MOST_DRAWN:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from mistral_chat.ui.highlight import highlight_lines
 from mistral_chat.ui.markdown import Code, Line, MarkdownParser, Prose, blocks, is_chunk_independent, plain
-from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, cut_note
+from mistral_chat.ui.widgets.blocks import LARGEST_SHOWN, BlocksView, FastWidget, cut_note
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -37,7 +37,7 @@ _MOST_DEFERRED: Final = 2
 """Maximum consecutive redraws deferred for keystrokes."""
 
 
-class ReplyView(BlocksView):
+class ReplyView(BlocksView, FastWidget):
     """Shows a reply.
 
     How it ended is a class: `-stopped` (by the user, or at the maximum length), `-failed`. A growing reply is parsed only from

@@ -111,7 +111,7 @@ class TurnHeader(Widget):
         return line if parts else ""
 
 
-class MessageView(BlocksView):
+class MessageView(BlocksView, FastWidget):
     """Shows the user's message literally; it is never parsed as Markdown. Each attached file is one row above it."""
 
     DEFAULT_CSS = """
