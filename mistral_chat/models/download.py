@@ -13,6 +13,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from mistral_chat import system
 from mistral_chat.errors import DownloadFailed, ModelError, NotEnoughDisk
 from mistral_chat.model_listing import DownloadProgress, Stage
+from mistral_chat.models.checksums import sha256_of
 from mistral_chat.models.http_transfer import HTTPTransfer, RevisionChanged
 from mistral_chat.models.partial import PartialFile, RemoteFile, abandoned_parts
 from mistral_chat.models.retry import DownloadPaused, RetryBudget
@@ -144,6 +145,11 @@ class Download(ModelTask):
         repository = self._library.models_dir / self._entry.repository
         remotes = {target: self._look_up(target.relative_to(repository).as_posix()) for target in self._targets}
         missing = {target: remote for target, remote in remotes.items() if not self._has(target, remote)}
+        if not missing:  # and yet the model cannot be used
+            self._notify("verifying", "")
+            missing = {each: remote for each, remote in remotes.items() if sha256_of(each, stop=self._stop) != remote.sha256}
+            if self._stop.is_set():
+                raise DownloadPaused
         self._total = sum(remote.bytes for remote in remotes.values())
         self._complete = self._total - sum(remote.bytes for remote in missing.values())
         self._check_disk(sum(remote.bytes - PartialFile(target).size() for target, remote in missing.items()))
@@ -153,7 +159,7 @@ class Download(ModelTask):
             self._complete += target.stat().st_size
 
     def _has(self, target: Path, remote: RemoteFile) -> bool:
-        """Whether a file is there that is neither damaged nor of another revision, as far as that is known."""
+        """Whether a file is there that is neither damaged nor of another revision, as far as that is known without reading it."""
         known = self._library.checksums.of(target)
         whole = target.exists() and target.stat().st_size == remote.bytes
         return whole and (known is None or remote.sha256 in {None, known.sha256})

@@ -173,6 +173,35 @@ def test_a_damaged_file_is_replaced_once_a_whole_one_is_there(hub: HubServer, ti
     assert tiny.read_bytes() == gguf_bytes(SIZE)
 
 
+def test_a_file_of_the_right_size_with_a_damaged_beginning_is_replaced(hub: HubServer, tiny: Path) -> None:
+    damaged = b"rotten" + gguf_bytes(SIZE)[6:]
+    tiny.write_bytes(damaged)
+    hub.misbehave(Fault(cut_after=400_000, times=1))
+    hub.misbehave(Fault(status=403))
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).exit_code == 1
+    assert tiny.read_bytes() == damaged
+    hub.behave()
+    assert models("pull", SPEC, HF_ENDPOINT=hub.endpoint).stdout == f"{tiny}\n"
+    assert tiny.read_bytes() == gguf_bytes(SIZE)
+    assert hub.bytes_sent() == SIZE - 400_000
+
+
+def test_only_the_damaged_part_of_a_split_model_is_replaced(hub: HubServer, ours: Path) -> None:
+    parts = [f"tiny-0000{number}-of-00002.gguf" for number in (1, 2)]
+    for number, part in enumerate(parts):
+        hub.add(REPOSITORY, part, gguf_bytes(SIZE, seed=number))
+    spec = f"hf:{REPOSITORY}/{parts[0]}"
+    assert models("pull", spec, HF_ENDPOINT=hub.endpoint).exit_code == 0
+    (ours / "checked.json").unlink()
+    second = ours / REPOSITORY / parts[1]
+    second.chmod(0o600)
+    second.write_bytes(b"rotten" + second.read_bytes()[6:])
+    hub.behave()
+    assert models("pull", spec, HF_ENDPOINT=hub.endpoint).exit_code == 0
+    assert second.read_bytes() == gguf_bytes(SIZE, seed=1)
+    assert hub.bytes_sent() == SIZE
+
+
 def test_a_sound_file_that_cannot_chat_is_not_downloaded_again(hub: HubServer) -> None:
     adapter = small_model()
     adapter.set("general.type", STRING, "adapter")
