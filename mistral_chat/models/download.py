@@ -103,7 +103,8 @@ class Download(ModelTask):
             self._transfer.interrupt()
 
     def _bytes_on_disk(self) -> int:
-        return sum(target.stat().st_size if target.exists() else PartialFile(target).size() for target in self._targets)
+        parts = map(PartialFile, self._targets)
+        return sum(part.size() if part.begun or not part.target.exists() else part.target.stat().st_size for part in parts)
 
     def _work(self) -> None:
         try:

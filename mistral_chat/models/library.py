@@ -174,13 +174,13 @@ class Library:
         return list(usable.values()), list(unusable.values())
 
     def partials(self) -> Sequence[PartialDownload]:
-        """Downloads that can be resumed: files that are not complete, and split ones of which a part is missing."""
+        """Downloads that can be resumed, also to replace a damaged file, and split files of which a part is missing."""
         partials: dict[Path, PartialDownload] = {}
         known = {(entry.repository, entry.file): entry.name for entry in self.catalog.entries()}
         for path in sorted(sources.walk(self.models_dir, sources.OWN_DEPTH)):
             parts = [PartialFile(each) for each in parts_of(path.with_suffix("") if path.suffix == ".part" else path)]
             target = parts[0].target
-            sizes = [_size(part.target) for part in parts]
+            sizes = [-1 if part.begun else _size(part.target) for part in parts]
             if target.suffix.lower() != ".gguf" or target in partials or min(sizes) >= 0:
                 continue
             metadata = next(filter(None, (part.metadata() for part in parts)), None)

@@ -124,10 +124,9 @@ def remove(library: Library, spec: str) -> int:
     lock = download_lock(parts[0])
     try:
         with lock.acquire(timeout=0):
-            freed = partial.bytes if partial is not None else reclaimable_bytes(path)
+            freed = reclaimable_bytes(path) + sum(PartialFile(part).size() for part in parts)
             for part in parts:
-                if partial is not None:
-                    PartialFile(part).drop()
+                PartialFile(part).drop()
                 system.delete(part)
                 library.checksums.forget(part)
             with contextlib.suppress(PermissionError):  # Windows deletes it when it is released
@@ -177,6 +176,12 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     except OSError as error:
         hint = " Import with --move or --copy instead." if mode == "link" and first.parent.is_dir() else ""
         raise ModelError(f"Could not import {path} into {first.parent}: {error.strerror}.{hint}") from error
+    if begun := [each for each in map(PartialFile, targets) if each.begun]:
+        from mistral_chat.models.download import download_lock
+
+        with contextlib.suppress(OSError), download_lock(first).acquire(timeout=0):  # a download that is running goes on
+            for each in begun:
+                each.drop()
     if entry is not None:
         library.checksums.add(first, digest, entry.sha256)
     return library.find(entry.name if entry else str(first))

@@ -79,6 +79,11 @@ class PartialFile:
         except OSError:
             return 0
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to resume, perhaps beside a damaged target that is to be replaced."""
+        return self.size() > 0 and self.metadata() is not None
+
     def resume_or_reset(self, remote: RemoteFile) -> int:
         """Keep the part if it belongs to `remote`, else delete it. Returns the bytes kept."""
         metadata, identity = self.metadata(), replace(remote, url="", token=None)
@@ -149,7 +154,7 @@ class PartialWriter:
 def abandoned_parts(folder: Path, before: float) -> list[Path]:
     """Files in `folder` that no download will resume, last changed before the time `before`.
 
-    These are parts whose target is complete, metadata without a part, and metadata that was not written to the end.
+    These are metadata without a part, and metadata that was not written to the end.
     """
     abandoned = []
     for path in sorted(sources.walk(folder, sources.OWN_DEPTH)):
@@ -157,8 +162,7 @@ def abandoned_parts(folder: Path, before: float) -> list[Path]:
             continue
         part = PartialFile(path.with_name(name["target"]))
         with contextlib.suppress(OSError):  # another download may have just finished or dropped it
-            complete = part.target.exists() and part.metadata_path.exists()  # else the part may be that of a browser
-            useless = complete or name["rest"] or (name["metadata"] and not part.path.exists())
+            useless = name["rest"] or (name["metadata"] and not part.path.exists())
             if useless and path.stat().st_mtime < before:
                 abandoned.append(path)
     return abandoned

@@ -231,12 +231,47 @@ def test_a_file_in_folders_of_a_repository_is_found_before_and_after_its_end(lib
     assert library.find(f"hf:{REPOSITORY}/{file}").bytes == 500_000
 
 
+def test_a_paused_download_that_replaces_a_damaged_file_is_kept_listed_and_resumed(
+    library: Library, hub: HubServer, content: bytes
+) -> None:
+    damaged = target(library)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(content[:50_000])
+    hub.misbehave(Fault(cut_after=1_000_000, times=1))
+    hub.misbehave(Fault(status=404))
+    failure(library)
+    part = PartialFile(damaged)
+    for path in (damaged, part.path, part.metadata_path):
+        os.utime(path, (1, 1))
+    hub.behave()
+    hub.add(REPOSITORY, "other.gguf", gguf_bytes(500_000))
+    run_download(library, f"hf:{REPOSITORY}/other.gguf")
+    assert [(partial.name, partial.bytes, partial.total) for partial in library.partials()] == [(SPEC, 1_000_000, SIZE)]
+    assert download(library, SPEC).progress.bytes == 1_000_000, "the damaged file counts as downloaded"
+    hub.behave()
+    assert run_download(library)[-1].stage == "done"
+    assert ranges(hub) == [1_000_000]
+    assert library.partials() == []
+
+
+def test_a_paused_download_that_replaces_a_damaged_file_is_removed_with_it(
+    library: Library, hub: HubServer, content: bytes
+) -> None:
+    damaged = target(library)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(content[:50_000])
+    hub.misbehave(Fault(cut_after=1_000_000, times=1))
+    hub.misbehave(Fault(status=404))
+    failure(library)
+    assert remove(library, str(damaged)) == 1_050_000
+    assert not damaged.parent.exists()
+
+
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:
     folder = library.models_dir / "other" / "repo"
     folder.mkdir(parents=True)
     half_written = [folder / ".begun.gguf.part.json.0123abcd", folder / "begun.gguf.part.json.new"]
-    whole = [folder / "whole.gguf.part", folder / "whole.gguf.part.json"]
-    old = [*whole, folder / "gone.gguf.part.json", *half_written]
+    old = [folder / "whole.gguf.part.json", folder / "gone.gguf.part.json", *half_written]
     kept = [folder / "begun.gguf.part", folder / "begun.gguf.part.json", folder / "fresh.gguf.part.json", folder / "whole.gguf"]
     browser = [folder / "browser.gguf", folder / "browser.gguf.part"]
     foreign = [
@@ -251,5 +286,5 @@ def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: 
     for path in (*old, *kept[:2], *foreign):
         os.utime(path, (1, 1))
     run_download(library)
-    assert [path.exists() for path in old] == [False] * 5
+    assert [path.exists() for path in old] == [False] * 4
     assert all(path.exists() for path in (*kept, *foreign))

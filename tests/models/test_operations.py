@@ -134,6 +134,18 @@ def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: 
         remove(library, SPEC)
 
 
+def test_an_import_takes_the_place_of_a_paused_download(own_folders: Path, models_dir: Path, tmp_path: Path) -> None:
+    entry = CatalogSource(repository="acme/known", file="known.gguf", sha256=DIGEST, bytes=len(CONTENT))
+    library = library_of(own_folders, models_dir, sources={"known": entry})
+    part = PartialFile(put(models_dir / "acme/known/known.gguf.part", b"x").with_suffix(""))
+    remote = RemoteFile(repository="acme/known", file="known.gguf", commit="", bytes=9, etag="e", sha256=None)
+    part.resume_or_reset(remote)
+    part.path.write_bytes(b"x")
+    assert part.resume_or_reset(remote) == 1
+    assert import_file(library, put(tmp_path / "known.gguf"), "copy").path == part.target
+    assert library.partials() == []
+
+
 @pytest.mark.parametrize("name", ["", "hf:acme/known/known.gguf"])
 def test_a_part_of_a_catalog_file_has_the_catalogs_name(own_folders: Path, models_dir: Path, name: str) -> None:
     repository, file = "acme/known", "known.gguf"
