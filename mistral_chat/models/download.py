@@ -174,12 +174,12 @@ class Download(ModelTask):
 
     def _raise_disk_error(self, error: OSError) -> NoReturn:
         folder = self._targets[0].parent
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            missing = (self._total or 0) - self._bytes_on_disk()
-            raise NotEnoughDisk(folder, missing, shutil.disk_usage(folder).free) from error
+        missing = (self._total or 0) - self._complete - sum(PartialFile(target).size() for target in self._targets)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT} and missing > 0:
+            raise NotEnoughDisk(folder, missing, system.free_bytes(folder) or 0) from error
         if error.errno == errno.EFBIG:
             advice = "Set models.folder to another disk. Downloaded data is kept."
-            raise DownloadFailed(f"The disk of {folder} cannot store a file of this size. {advice}") from error
+            raise DownloadFailed(f"The disk that holds {folder} cannot store a file this large. {advice}") from error
         advice = "If that folder cannot be written, set models.folder to another one."
         raise DownloadFailed(f"Could not write to {folder}: {error.strerror or error}. {advice}") from error
 

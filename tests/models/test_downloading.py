@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -20,7 +21,7 @@ from mistral_chat.models.catalog import Catalog
 from mistral_chat.models.checksums import ChecksumCache
 from mistral_chat.models.library import Library
 from mistral_chat.models.operations import download, remove
-from mistral_chat.models.partial import PartialFile
+from mistral_chat.models.partial import PartialFile, PartialWriter
 from mistral_chat.models.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -265,6 +266,37 @@ def test_a_paused_download_that_replaces_a_damaged_file_is_removed_with_it(
     failure(library)
     assert remove(library, str(damaged)) == 1_050_000
     assert not damaged.parent.exists()
+
+
+@pytest.mark.parametrize("size", [100, 2 * SIZE])
+def test_a_disk_that_fills_up_while_a_damaged_file_is_replaced_needs_what_is_missing(
+    library: Library, content: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = target(library)
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"rotten".ljust(size, b"x"))
+    real = PartialWriter.append
+
+    def append(writer: PartialWriter, block: bytes) -> None:
+        if PartialFile(damaged).size() > SIZE // 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(writer, block)
+
+    monkeypatch.setattr(PartialWriter, "append", append)
+    error = failure(library)
+    assert isinstance(error, NotEnoughDisk)
+    assert error.needed == SIZE - PartialFile(damaged).size()
+
+
+def test_a_disk_too_full_for_a_folder_is_reported_whether_or_not_the_size_is_known(
+    library: Library, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mistral_chat.models.download.private_folder", refuse)
+    assert "Could not write to" in str(failure(library))
+    assert isinstance(failure(library, "mistral-7b-instruct-v0.3:Q4_K_M"), NotEnoughDisk)
 
 
 def test_abandoned_parts_are_deleted_and_fresh_ones_kept(library: Library, hub: HubServer, content: bytes) -> None:

@@ -111,7 +111,7 @@ def test_a_file_size_limit_is_explained_and_the_download_resumes_later(hub: HubS
     code, end = run(hub, models_dir, MISTRAL_CHAT_TEST_LARGEST_FILE="5000000")
     assert code == 1
     assert end.startswith("error DownloadFailed")
-    assert "cannot store a file of this size" in end
+    assert "cannot store a file this large" in end
     assert run(hub, models_dir) == (0, f"done {SIZE}")
     assert ranges(hub)[1] == 5_000_000
 
