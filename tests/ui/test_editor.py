@@ -73,7 +73,7 @@ async def test_a_path_with_a_space_and_options_work(tmp_path: Path) -> None:
         ("no-such-editor", "Cannot start the editor 'no-such-editor'"),
         ("vim 'x", "EDITOR is not a command"),
         ("/", "Cannot start the editor '/'"),
-        ("false", "ended with code 1"),
+        ("false", "exited with code 1"),
     ],
 )
 async def test_an_editor_that_fails_leaves_the_screen_and_says_why(editor: str, problem: str) -> None:
