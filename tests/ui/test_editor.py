@@ -91,7 +91,7 @@ async def test_an_editor_that_fails_leaves_the_screen_and_says_why(editor: str, 
         ('printf "a\\000b" > "$1"', "is binary data"),
         ('yes abcdefg | head -c 70000 > "$1"', "69,999 characters, more than a message may have"),
         ('yes abcdefg | head -c 5000000 > "$1"', "is larger than 4 MB"),
-        ("kill -9 $$", "ended with code -9"),
+        ("kill -9 $$", "exited with code -9"),
     ],
 )
 async def test_what_is_no_message_leaves_the_draft(tmp_path: Path, action: str, problem: str) -> None:
@@ -106,7 +106,7 @@ async def test_ctrl_c_in_an_editor_ends_the_editor_alone(tmp_path: Path) -> None
     try:
         assert await edited(str(script(tmp_path / "survives", 'kill -INT $PPID; printf after > "$1"'))) == ("after", "")
         _, said = await edited(str(script(tmp_path / "ends", "kill -INT $PPID; kill -INT $$")))
-        assert "ended with code -2. The draft is unchanged." in said
+        assert "exited with code -2. The draft is unchanged." in said
         assert not interrupted
         signal.raise_signal(signal.SIGINT)
         assert interrupted, "afterwards it is the program's again"
