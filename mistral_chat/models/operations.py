@@ -118,6 +118,10 @@ def remove(library: Library, spec: str) -> int:
             path = library.find(spec, even_damaged=True).path
         except ModelUnusable as error:  # a damaged file, or another kind of file, is removed all the same
             path = error.path
+        except ModelNotFound:
+            entry = library.catalog.find(spec)  # whose file may have another size
+            if entry is None or entry.package or not (path := library.target(entry)).exists():
+                raise
     if not library.is_ours(path):
         raise UsageError(f"{spec} was not removed: {path} belongs to you or to another program.")
     parts = parts_of(path)

@@ -134,6 +134,16 @@ def test_removing_reports_freed_space_and_leaves_nothing(library: Library, hub: 
         remove(library, SPEC)
 
 
+def test_a_file_of_another_size_than_the_catalogs_is_removed_by_its_catalog_name(own_folders: Path, models_dir: Path) -> None:
+    entry = CatalogSource(repository="acme/known", file="known.gguf", bytes=len(CONTENT) + 1)
+    library = library_of(own_folders, models_dir, sources={"known": entry})
+    put(models_dir / "acme/known/known.gguf")
+    assert remove(library, "known") == len(CONTENT)
+    assert not (models_dir / "acme").exists()
+    with pytest.raises(ModelNotFound):
+        remove(library, "known")
+
+
 def test_an_import_takes_the_place_of_a_paused_download(own_folders: Path, models_dir: Path, tmp_path: Path) -> None:
     entry = CatalogSource(repository="acme/known", file="known.gguf", sha256=DIGEST, bytes=len(CONTENT))
     library = library_of(own_folders, models_dir, sources={"known": entry})
