@@ -18,6 +18,7 @@ from mistral_chat.text import clean
 if TYPE_CHECKING:
     from mistral_chat.cli.wiring import Program
     from mistral_chat.model_listing import ModelRow
+    from mistral_chat.models.checksums import ChecksumCache
     from mistral_chat.models.operations import ImportMode
     from mistral_chat.models.service import ModelService
 
@@ -112,7 +113,7 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     usable, unusable = ([], []) if names else library.scan()
     chosen = [library.find(name, even_damaged=True, any_kind=True) for name in names]
     chosen += [model for model in usable if model.source == "ours"]
-    damaged = [file for file in unusable if file.source == "ours" and not _is_whole(file.path)]
+    damaged = [file for file in unusable if file.source == "ours" and not _is_whole(file.path, library.checksums)]
     if not chosen and not damaged:
         _tell("No downloaded models. Pass a name from `models list` to verify another.")
     rows: list[dict[str, Any]] = [
@@ -133,7 +134,7 @@ def verify(program: Program, names: tuple[str, ...], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     if any(row["verified"] is False for row in rows):
-        _tell("Remove a damaged model with `mistral-chat models rm NAME` and download it again.")
+        _tell("Download a damaged model again with `mistral-chat models pull NAME`.")
         click.get_current_context().exit(1)
 
 
@@ -214,14 +215,20 @@ def _available_json(row: ModelRow) -> dict[str, Any]:
     }
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file that is not a usable model is a sound GGUF file, such as an adapter."""
+def _is_whole(path: Path, checksums: ChecksumCache) -> bool:
+    """Whether a file that is no usable model is a sound GGUF file, such as an adapter, and has the SHA-256 that was published."""
+    from mistral_chat.models.checksums import sha256_of
     from mistral_chat.models.gguf import read_header
 
     try:
-        return all(read_header(part) for part in parts_of(path))
-    except ModelUnusable:
+        for part in parts_of(path):
+            read_header(part)
+            known = checksums.of(part, even_changed=True)
+            if known is not None and known.expected and known.expected != sha256_of(part):
+                return False
+    except (ModelUnusable, OSError):
         return False
+    return True
 
 
 def _warn_of_memory(service: ModelService, name: str) -> None:

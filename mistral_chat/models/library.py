@@ -127,7 +127,7 @@ class Library:
 
         def usable(model: ModelFile) -> ModelFile:
             if model.verified is False and not even_damaged:
-                problem = "its SHA-256 is wrong, so the file is damaged. Remove it and download it again."
+                problem = "its SHA-256 is wrong, so the file is damaged. Download it again."
                 raise ModelUnusable(model.path, problem)
             if model.kind != "chat" and not any_kind:
                 raise ModelUnusable(model.path, "this is an embedding model, which turns text into vectors and cannot chat.")

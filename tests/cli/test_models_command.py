@@ -239,7 +239,7 @@ def test_verifying_exits_with_1_when_a_file_is_wrong(hub: HubServer) -> None:
     result = models("verify", SPEC)
     assert result.exit_code == 1
     assert "WRONG, expected" in result.stdout
-    assert "models rm" in result.stderr
+    assert "models pull" in result.stderr
     path.write_bytes(gguf_bytes(SIZE))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert models("path", SPEC).exit_code == 1, "what was found to be damaged is used"
@@ -258,6 +258,22 @@ def test_verifying_reports_damaged_files_and_no_others(tiny: Path) -> None:
     assert result.stdout.startswith(f"{SPEC}: DAMAGED, the file is incomplete")
     rows = json.loads(models("verify", "--json").stdout)
     assert rows == [{"name": SPEC, "path": str(tiny), "sha256": None, "expected": None, "verified": False}]
+
+
+def test_verifying_reports_a_file_that_is_another_by_now(hub: HubServer, ours: Path) -> None:
+    """The structure of a file may be sound, and its content not that of the model."""
+    adapter = small_model()
+    adapter.set("general.type", STRING, "adapter")
+    hub.add(REPOSITORY, "lora.gguf", adapter.encoded())
+    models("pull", f"hf:{REPOSITORY}/lora.gguf", HF_ENDPOINT=hub.endpoint)
+    models("pull", SPEC, HF_ENDPOINT=hub.endpoint)
+    assert models("verify").exit_code == 0
+    path = ours / REPOSITORY / FILE
+    path.chmod(0o600)
+    path.write_bytes(adapter.encoded())
+    result = models("verify")
+    assert (result.exit_code, result.stdout.count("\n")) == (1, 1)
+    assert result.stdout.startswith(f"{SPEC}: DAMAGED, this is a LoRA adapter")
 
 
 def test_verifying_nothing_says_so() -> None:
