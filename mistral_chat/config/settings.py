@@ -131,6 +131,15 @@ class ModelSettings:
     ] = field(default_factory=dict)
     catalog: Annotated[dict[str, CatalogSource], "Your own models to download, by name."] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value is out of its range; the message starts with the field's name.
+        """
+        if re.search(r"[\0\ud800-\udc7f\udd00-\udfff]", self.folder or ""):  # Python writes odd bytes as those left out
+            raise ValueError("folder contains a character that no path can have")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -96,6 +96,8 @@ personas:
         ("models: {catalog: {z: {repository: a/b, file: x}}}", 1, "models.catalog.z.file must end in .gguf"),
         ("models: {catalog: {z: {repository: a/b, file: x.gguf, sha256: q}}}", 1, "sha256 must be 64 hexadecimal digits"),
         ('model: " "', 1, "model must name a model"),
+        ('models:\n  folder: "a\\0b"', 2, "models.folder contains a character that no path can have"),
+        ('models:\n  folder: "a\\ud800b"', 2, "models.folder contains a character that no path can have"),
         ("? [a]\n: b", 1, "a key must be a word"),
     ],
 )
