@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final, TypeAlias
 
 from pathspec import GitIgnoreSpec
@@ -71,7 +72,7 @@ def _below(folder: Path, above: list[_Rules]) -> Iterator[Path]:
     while waiting:
         path, is_folder, rules = waiting.pop()
         if not is_folder:
-            if path.is_file() and _wanted(path):
+            if _wanted(path):
                 yield path
             continue
         rules = [*rules, *_rules_in(path)]
@@ -99,12 +100,14 @@ def _ignored(path: Path, rules: list[_Rules], *, folder: bool) -> bool:
 def _wanted(path: Path) -> bool:
     kind = kind_of(path)
     try:
-        size = path.stat().st_size
-        if kind is None or size == 0 or (kind in _TEXT_KINDS and size > LARGEST_IN_FOLDER):
+        status = path.stat()
+        if kind is None or not S_ISREG(status.st_mode) or status.st_size == 0:
+            return False
+        if kind in _TEXT_KINDS and status.st_size > LARGEST_IN_FOLDER:
             return False
         if path.suffix:
             return True
         with path.open("rb") as file:  # as in LICENSE or Makefile, only the content distinguishes text from binaries
             return not looks_binary(file.read(PROBED))
-    except OSError:  # it may have been deleted meanwhile
+    except OSError:  # it may have been deleted meanwhile, or its folder may not be entered
         return False

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
+
+import pytest
+from support.privileges import without_privileges
 
 from mistral_chat.documents.folders import documents_in
 
@@ -80,6 +84,32 @@ def test_documents_are_found_below_a_thousand_folders(tmp_path: Path) -> None:
         deepest.unlink()
         for folder in reversed(chain[1:]):
             folder.rmdir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes mean nothing")
+def test_a_folder_that_cannot_be_entered_does_not_keep_the_others_from_being_found(tmp_path: Path) -> None:
+    tree(tmp_path, **{"a.md": "x", "closed/b.md": "x", "c.md": "x"})
+    (tmp_path / "closed").chmod(0o600)
+    try:
+        assert without_privileges(lambda: names(tmp_path)) == ["a.md", "c.md"]
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the longest path is another one")
+def test_a_path_that_is_too_long_does_not_keep_the_others_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path, **{"a.md": "x", "z.md": "x"})
+    above = tmp_path
+    monkeypatch.chdir(tmp_path)
+    while len(str(above)) < 4080:
+        name = "d" * min(200, 4090 - len(str(above)))
+        Path(name).mkdir()
+        os.chdir(name)
+        above /= name
+    Path("long" * 20 + ".md").write_text("x")
+    assert names(tmp_path) == ["a.md", "z.md"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
