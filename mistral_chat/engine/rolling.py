@@ -166,6 +166,7 @@ class RollingEngine:
             return ""
         reply = GeneratedReply(self._format, self._tokenizer, fit.kept, ())
         try:
+            state = None if self._cache.can_trim else ledger.save_state()
             self._edit(fit, fit.encoding, decode_last=True)
             if decoded := ledger.prefill_all(fit.encoding, cancel):
                 room = self._prompts.window.size - len(fit.encoding.tokens) - 1
@@ -173,10 +174,14 @@ class RollingEngine:
                 for _ in self._generate(history.system, short, cancel, reply):
                     """Only the whole text is wanted."""
             self._prompts.sampled.pop(reply.turn.key, None)
-            self._cached_conversation, ledger.pinned, ledger.passages = owner, pinned, passages
-            ledger.apply(before)
-            ledger.prefill_all(before, CancelToken())
-            ledger.changed = changed
+            if self._cache.can_trim:
+                ledger.apply(before)
+                ledger.prefill_all(before, CancelToken())
+            elif state is None:
+                ledger.reset()
+            else:
+                ledger.load_state(state, before)
+            self._cached_conversation, ledger.pinned, ledger.passages, ledger.changed = owner, pinned, passages, changed
         except Exception:
             ledger.reset()
             raise

@@ -81,6 +81,20 @@ class TestRecurrentEngine(EngineContract):
             assert list(engine.prefill(replace(self.history(*turns), draft=draft), CancelToken())) == []
         assert engine.contents == before
 
+    def test_the_model_goes_on_after_a_title_as_if_there_had_been_none(self, engine: RollingEngine) -> None:
+        turns = self.talk(engine, 2)
+        cache = cache_of(engine)
+        state, count = cache.save_state(), cache.n_tokens
+        assert state is not None
+        assert engine.generate_detached(
+            self.history(*turns, PromptTurn(key="title", user="A title?")), self.sampling, CancelToken()
+        )
+        cache.decode([1000])
+        after = logits(cache)
+        assert cache.load_state(state, count)
+        cache.decode([1000])
+        assert after == logits(cache)
+
     def test_a_snapshot_is_reopened(self, recurrent: Path, tmp_path: Path) -> None:
         turn = PromptTurn(key="one", user="Tell me about the sea.")
         with engine_of(recurrent, snapshots=SnapshotFolder(tmp_path, budget=2**30)) as engine:

@@ -310,3 +310,24 @@ def test_a_title_for_another_conversation_leaves_the_context_to_its_own(tmp_path
     engine.discard_conversation("one")
     assert engine.ledger.used == 0
     engine.close()
+
+
+def test_a_title_decodes_only_its_question_with_a_model_that_cannot_go_back(tmp_path: Path) -> None:
+    cache = FakeKVCache(4000, can_trim=False)
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=100_000))
+    turns = answer(engine, cache, PromptTurn(key="a", user="a" * 1000, pinned=True))
+    before, tokens, read = engine.ledger, cache.tokens, cache.tokens_read
+    cache.script.extend([A] * 3)
+    assert engine.generate_detached(history(*turns, turn("title")), Sampling(), CancelToken()) == "aaa"
+    assert cache.tokens_read - read < 100, "Esc cannot stop decoding the whole conversation again"
+    assert (engine.ledger, cache.tokens) == (before, tokens)
+    engine.close()
+    assert len(list(tmp_path.glob("*.kv"))) == 1, "the conversation is decoded again when it is opened"
+
+
+def test_a_title_leaves_an_empty_cache_empty_with_a_model_that_cannot_go_back() -> None:
+    cache = FakeKVCache(400, can_trim=False)
+    engine = engine_without_model(cache)
+    cache.script.extend([A] * 3)
+    assert engine.generate_detached(history(turn("title", 3)), Sampling(), CancelToken()) == "aaa"
+    assert engine.ledger.used == cache.n_tokens == 0
