@@ -131,9 +131,10 @@ class SnapshotFolder:
         A file that cannot be used for any reason is removed and counts as missing.
         """
         path = self._path(conversation)
-        if conversation not in self._wanted and not os.access(path, os.F_OK):
+        if conversation in self._wanted:
+            self.flush()
+        if not os.access(path, os.F_OK):
             return None
-        self.flush()
         self._stopped.clear()
         try:
             snapshot = _unpack(_read(path, self._budget + _LONGEST_HEADER, self._note_reading), self._key())
@@ -192,6 +193,9 @@ class SnapshotFolder:
         except OSError as error:
             log.warning("a snapshot could not be written: %s", error.strerror)
         finally:
+            with self._lock:
+                if self._wanted.get(snapshot.conversation) is ticket:
+                    del self._wanted[snapshot.conversation]
             _discard(part)
             self._tell(None)
 
@@ -212,16 +216,20 @@ class SnapshotFolder:
         self._tell(SnapshotProgress("restoring", done, total))
 
     def _make_room(self, newest: Path) -> None:
-        """Delete the least recently used snapshots until the budget is kept."""
-        files = sorted(
-            (path.stat().st_mtime_ns, path.stat().st_size, path) for path in self._folder.glob("*.kv") if path != newest
-        )
-        total = newest.stat().st_size + sum(size for _, size, _ in files)
-        for _, size, path in files:
+        """Delete the least recently used snapshots but the `newest` until the budget is kept."""
+        files: list[tuple[int, int, Path]] = []
+        for path in self._folder.glob("*.kv"):
+            with contextlib.suppress(OSError):  # it may have been removed meanwhile
+                status = path.stat()
+                files.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
             if total <= self._budget:
                 break
-            system.delete(path)
-            total -= size
+            if path != newest:
+                with contextlib.suppress(OSError):  # Windows deletes no file that is being read
+                    system.delete(path)
+                    total -= size
 
     def _remove_abandoned(self) -> None:
         """Delete the partial files of processes that died."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -13,6 +14,7 @@ import pytest
 from support.effort import PATIENCE
 from support.privileges import without_privileges
 
+from mistral_chat import system
 from mistral_chat.engine import snapshots as room
 from mistral_chat.engine.encoding.format import Encoding, TurnTokens
 from mistral_chat.engine.snapshots import Snapshot, SnapshotFolder, SnapshotProgress, identify
@@ -282,6 +284,46 @@ def test_what_has_no_snapshot_opens_while_another_is_written(folder: SnapshotFol
     assert folder.load("two", "weights") is None
     opened.set()
     assert folder.load("one", "weights") is not None
+
+
+def test_a_snapshot_is_loaded_while_another_is_written(folder: SnapshotFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, written = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow(file: int) -> None:
+        opened.wait(PATIENCE)
+        written.set()
+        real(file)
+
+    save(folder, snapshot("one"), snapshot("two"))
+    monkeypatch.setattr(os, "fsync", slow)
+    folder.save(snapshot("one", state=STATE[::-1]))
+    assert folder.load("two", "weights") is not None
+    assert not written.is_set(), "going back and forth between two conversations waits for the disk"
+    opened.set()
+    loaded = folder.load("one", "weights")
+    assert loaded is not None
+    assert bytes(loaded.state) == STATE[::-1]
+
+
+def test_a_file_that_cannot_be_deleted_now_does_not_keep_the_budget_from_being_kept(
+    folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Windows deletes no file that is being read."""
+    save(folder, *(snapshot(name, state=bytes(4000)) for name in "ab"))
+    read = folder._path("a")
+    os.utime(read, (1, 1))
+    real = system.delete
+
+    def delete(file: Path) -> None:
+        if file == read:
+            raise PermissionError(errno.EACCES, "in use")
+        real(file)
+
+    monkeypatch.setattr(system, "delete", delete)
+    save(folder, snapshot("c", state=bytes(4000)))
+    assert files(path) == sorted([read, folder._path("c")])
+    assert not caplog.records
 
 
 def test_the_next_snapshot_removes_half_written_files(folder: SnapshotFolder, path: Path) -> None:
