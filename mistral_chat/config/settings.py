@@ -14,6 +14,11 @@ SMALLEST_WINDOW = 256
 
 
 def _check_ranges(owner: object, **ranges: tuple[float, float]) -> None:
+    """Check the fields of `owner`.
+
+    Raises:
+        ValueError: a value is out of its range; the message starts with the field's name.
+    """
     for name, (low, high) in ranges.items():
         if (value := getattr(owner, name)) is not None and not low <= value <= high:
             raise ValueError(f"{name} must be from {low} to {high}, not {value}")
@@ -31,11 +36,7 @@ class ContextSettings:
     )
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         _check_ranges(self, size=(SMALLEST_WINDOW, 2**20), reserve=(16, 2**20), low_water=(0.1, 0.95))
 
 
@@ -50,11 +51,7 @@ class SnapshotSettings:
     budget: Annotated[int, "Maximum size of all snapshots in bytes; the least recently used are deleted first."] = 2 * 1024**3
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         _check_ranges(self, budget=(0, 2**50))
 
 
@@ -76,11 +73,7 @@ class EngineSettings:
     lora: Annotated[tuple[str, ...], "LoRA adapters, each FILE or FILE:SCALE."] = ()
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         _check_ranges(self, n_gpu_layers=(0, 10_000), threads=(1, 1024))
         if self.kv_type != "f16" and self.flash_attention == "off":
             raise ValueError(f"flash_attention must be auto or on with a {self.kv_type} cache, which needs it")
@@ -106,11 +99,7 @@ class CatalogSource:
     prompt_format: Annotated[str | None, "Prompt format, if the file does not state one."] = None
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
             raise ValueError(f"repository must be OWNER/NAME, not {self.repository!r}")
         if not self.file.endswith(".gguf"):
@@ -132,11 +121,7 @@ class ModelSettings:
     catalog: Annotated[dict[str, CatalogSource], "Your own models to download, by name."] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         if re.search(r"[\0\ud800-\udc7f\udd00-\udfff]", self.folder or ""):  # Python writes odd bytes as those left out
             raise ValueError("folder contains a character that no path can have")
 
@@ -175,11 +160,7 @@ class Settings:
     keymap: Annotated[dict[str, str], "Keybindings by id."] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of its range; the message starts with the field's name.
-        """
+        """Check the values, with errors as of `_check_ranges`."""
         _check_ranges(self, trash_days=(0, 36_500))
         if not self.model.strip():
             raise ValueError("model must name a model")
