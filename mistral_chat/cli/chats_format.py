@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mistral_chat.store.repair import RepairResult
 
 _TABLES: Final = {
-    "queued_messages": "queued messages",
     "turn_passages": "passages given with messages",
     "conversation_collections": "attachments of collections",
     "collection_folders": "folders of collections",
@@ -150,7 +149,7 @@ def repair_lines(result: RepairResult) -> Iterator[str]:
     lost = [counted(result.lost_turns, "turn")] if result.lost_turns else []
     if result.lost_conversations:
         lost.append(f"the titles and settings of {counted(result.lost_conversations, 'conversation')}")
-    lost += [f"some {_TABLES.get(table, table)}" for table in result.incomplete]
+    lost += [f"some {_TABLES.get(table, table.replace('_', ' '))}" for table in result.incomplete]
     if lost:
         yield (
             f"Lost {', '.join(lost)}, and perhaps more. `sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from "

@@ -300,19 +300,9 @@ def _collection_json(collection: Collection) -> dict[str, Any]:
 
 
 def _document_json(document: StoredDocument) -> dict[str, Any]:
-    return {
-        "document_id": document.document_id,
-        "document": document.path,
-        "collection": document.collection,
-        "kind": document.kind,
-        "bytes": document.size,
-        "sha256": document.hash,
-        "status": document.status,
-        "error": document.error,
-        "note": document.note,
-        "indexed": document.indexed,
-        "passages": document.passages,
-    }
+    found = asdict(document)
+    del found["mtime"]
+    return {"document": found.pop("path"), "bytes": found.pop("size"), "sha256": found.pop("hash"), **found}
 
 
 def _passage_json(passage: StoredPassage) -> dict[str, Any]:

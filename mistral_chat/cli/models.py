@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,14 @@ def list_models(program: Program, *, available: bool, as_json: bool) -> None:
     if available:
         rows = service.available()
         if as_json:
-            print_json([_available_json(row) for row in rows])
+            names = ("name", "title", "quantization", "bytes", "exact", "recommended", "reason", "licence")
+            print_json([{**_row_json(row, *names), "needs": row.memory.total if row.memory else None} for row in rows])
         else:
             click.echo(available_table(rows))
         return
     rows, embedding, unusable = service.installed()
     if as_json:
-        print_json([_installed_json(row) for row in rows])
+        print_json([_row_json(row, "name", "path", "bytes", "quantization", "source", "verified") for row in rows])
     else:
         partials = service.library().partials()
         click.echo(installed_table(rows, embedding, unusable, partials, default=program.settings.model))
@@ -188,31 +190,10 @@ def show(program: Program, name: str, *, as_json: bool) -> None:
         click.echo(details_table(details))
 
 
-def _installed_json(row: ModelRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "path": row.path,
-        "bytes": row.bytes,
-        "quantization": row.quantization,
-        "source": row.source,
-        "verified": row.verified,
-        "fits": row.fits,
-    }
-
-
-def _available_json(row: ModelRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "title": row.title,
-        "quantization": row.quantization,
-        "bytes": row.bytes,
-        "exact": row.exact,
-        "needs": row.memory.total if row.memory else None,
-        "fits": row.fits,
-        "recommended": row.recommended,
-        "reason": row.reason,
-        "licence": row.licence,
-    }
+def _row_json(row: ModelRow, *names: str) -> dict[str, Any]:
+    """The fields `names` of a row as JSON, and whether the model fits."""
+    found = asdict(row)
+    return {**{name: found[name] for name in names}, "fits": row.fits}
 
 
 def _is_whole(path: Path, checksums: ChecksumCache) -> bool:
