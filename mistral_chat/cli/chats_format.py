@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from mistral_chat.cli.printing import SHORT_ID, shown
 from mistral_chat.formatting import counted
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from mistral_chat.importers.report import ImportSource
     from mistral_chat.store.records import ConversationSummary, SearchHit, StoredConversation, StoredTurn
     from mistral_chat.store.repair import RepairResult
-
-_TABLES: Final = {
-    "turn_passages": "passages given with messages",
-    "conversation_collections": "attachments of collections",
-    "collection_folders": "folders of collections",
-}
-"""What the tables of the database contain, where the name does not say it."""
 
 
 def local(moment: datetime) -> str:
@@ -142,6 +135,8 @@ def recalled_json(exchange: Passage, created: datetime) -> dict[str, Any]:
 
 def repair_lines(result: RepairResult) -> Iterator[str]:
     """What a repair saved and lost, and where the damaged file is."""
+    from mistral_chat.store.repair import OTHER_TABLES
+
     if result.kept is None:
         yield "The database is not damaged. Its search index was rebuilt."
         return
@@ -149,7 +144,7 @@ def repair_lines(result: RepairResult) -> Iterator[str]:
     lost = [counted(result.lost_turns, "turn")] if result.lost_turns else []
     if result.lost_conversations:
         lost.append(f"the titles and settings of {counted(result.lost_conversations, 'conversation')}")
-    lost += [f"some {_TABLES.get(table, table.replace('_', ' '))}" for table in result.incomplete]
+    lost += [f"some {OTHER_TABLES[table]}" for table in result.incomplete]
     if lost:
         yield (
             f"Lost {', '.join(lost)}, and perhaps more. `sqlite3 {shlex.quote(str(result.kept))} .recover`, with sqlite3 from "

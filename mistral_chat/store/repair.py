@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 """A row: column names and values."""
 
-_OTHERS: Final = (
-    "tags",
-    "drafts",
-    "queued_messages",
-    "turn_passages",
-    "turn_vectors",
-    "collections",
-    "documents",
-    "passages",
-    "document_vectors",
-    "conversation_collections",
-    "collection_folders",
-)
-"""The other tables, each after those it references."""
+OTHER_TABLES: Final = {
+    "tags": "tags",
+    "drafts": "drafts",
+    "queued_messages": "queued messages",
+    "turn_passages": "passages given with messages",
+    "turn_vectors": "vectors of turns",
+    "collections": "collections",
+    "documents": "documents",
+    "passages": "passages",
+    "document_vectors": "vectors of documents",
+    "conversation_collections": "attachments of collections",
+    "collection_folders": "folders of collections",
+}
+"""The other tables, each after those it references, and what they contain, in words."""
 
 _MOST_ROWS: Final = 5_000_000
 _INDEXES: Final = {
@@ -104,7 +104,7 @@ def repair(path: Path, *, now: Callable[[], datetime]) -> RepairResult:
         turns=len(saved.turns),
         lost_conversations=saved.lost_conversations,
         lost_turns=saved.lost_turns,
-        incomplete=tuple(each for each in _OTHERS if each in saved.incomplete and not each.endswith("_vectors")),
+        incomplete=tuple(each for each in OTHER_TABLES if each in saved.incomplete and not each.endswith("_vectors")),
     )
 
 
@@ -176,7 +176,7 @@ def _salvage(path: Path, now: str) -> _Saved:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             conversations, known_conversations = _rows(connection, "conversations")
             turns, known_turns = _rows(connection, "turns")
-            for table in _OTHERS:
+            for table in OTHER_TABLES:
                 rows = saved.others[table] = []
                 try:
                     rows.extend(dict(row) for row in connection.execute(f"SELECT * FROM {table}"))
