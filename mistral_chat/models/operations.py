@@ -15,7 +15,7 @@ from mistral_chat.models import sources
 from mistral_chat.models.checksums import Checksum, all_right, sha256_of
 from mistral_chat.models.metadata import read_metadata
 from mistral_chat.models.partial import PartialFile
-from mistral_chat.models.retry import DownloadPaused
+from mistral_chat.models.retry import DownloadPaused, RetryPolicy
 from mistral_chat.models.task import ModelTask
 from mistral_chat.paths import parts_of, private_folder
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mistral_chat.models.catalog import CatalogEntry
     from mistral_chat.models.download import Download
     from mistral_chat.models.library import Library, ModelFile
-    from mistral_chat.models.retry import RetryPolicy
 
 ImportMode = Literal["link", "move", "copy"]
 
@@ -38,7 +37,6 @@ def download(library: Library, spec: str, *, policy: RetryPolicy | None = None) 
     """
     from mistral_chat.models.download import Download
     from mistral_chat.models.hub import Hub
-    from mistral_chat.models.retry import RetryPolicy
 
     entry = library.catalog.find(spec)
     if entry is None:
