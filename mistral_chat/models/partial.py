@@ -152,10 +152,7 @@ class PartialWriter:
 
 
 def abandoned_parts(folder: Path, before: float) -> list[Path]:
-    """Files in `folder` that no download will resume, last changed before the time `before`.
-
-    These are metadata without a part, and metadata that was not written to the end.
-    """
+    """Metadata in `folder` without a part, or not written to the end, last changed before the time `before`."""
     abandoned = []
     for path in sorted(sources.walk(folder, sources.OWN_DEPTH)):
         if (name := _NAME.fullmatch(path.name)) is None:
