@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +22,11 @@ _BLOCK_TAGS: Final = (
 )
 _BREAKS: Final = frozenset({*_BLOCK_TAGS.split(), *_HEADINGS})
 _LINES: Final = frozenset({"br", "li", "tr"})
-_CONTENT: Final = frozenset({"body", "main", "article", "h1"})
+_CONTENT: Final = frozenset({"body", "main"})
 """What is never skipped: before it, an end tag is missing."""
+_BEGINNINGS: Final = frozenset({"article", "h1"})
+"""What is not skipped if the end tag before it is missing in all of the rest."""
+_END: Final = re.compile(rf"</({'|'.join(_SKIPPED)})\b", re.IGNORECASE)
 _CELLS: Final = frozenset({"td", "th"})
 _SPACE: Final = re.compile(r"\s+")
 
@@ -30,11 +34,12 @@ _SPACE: Final = re.compile(r"\s+")
 class HtmlBlocks(HTMLParser):
     """Collects the blocks of an HTML page, however malformed it is."""
 
-    def __init__(self, outline: Outline) -> None:
-        """Collect blocks below the headings of `outline`."""
+    def __init__(self, outline: Outline, ends: Counter[str]) -> None:
+        """Collect blocks below the headings of `outline`; `ends` counts the end tags of what is skipped."""
         super().__init__(convert_charrefs=True)
         self.found: list[Block] = []
         self._outline = outline
+        self._ends = ends
         self._text: list[str] = []
         self._skipping: list[str] = []
         self._heading = 0
@@ -49,7 +54,7 @@ class HtmlBlocks(HTMLParser):
 
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
         """Start a block, a line, a cell or skipped content."""
-        if tag in _CONTENT:
+        if tag in _CONTENT or (tag in _BEGINNINGS and self._skipping and self._ends[self._skipping[0]] <= 0):
             self._skipping.clear()
         if tag in _SKIPPED:
             self._skipping.append(tag)
@@ -64,6 +69,7 @@ class HtmlBlocks(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         """End what `handle_starttag` started."""
+        self._ends[tag] -= 1
         if self._skipping:
             if tag in self._skipping:
                 while self._skipping.pop() != tag:
@@ -99,7 +105,7 @@ class HtmlBlocks(HTMLParser):
 
 def html(text: str, outline: Outline | None = None) -> Iterator[Block]:
     """Read an HTML page as paragraphs, lists, table rows and preformatted text below its headings."""
-    page = HtmlBlocks(outline or Outline())
+    page = HtmlBlocks(outline or Outline(), Counter(match[1].lower() for match in _END.finditer(text)))
     page.feed(text)
     page.close()
     yield from page.found

@@ -146,6 +146,8 @@ def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
         "<title>x<body>kept",
         "<nav>x<nav>x<main><p>kept",
         "<nav><h2>x</h2><nav>x</nav>x</nav><p>kept",
+        "<nav>x</nav><nav>x<article><p>kept",
+        "<main><nav>x<article>kept</article></main>",
     ],
 )
 def test_html_after_a_missing_end_tag_is_read(tmp_path: Path, page: str) -> None:
@@ -156,6 +158,18 @@ def test_html_after_a_missing_end_tag_is_read(tmp_path: Path, page: str) -> None
 def test_html_with_a_malformed_declaration_is_read(tmp_path: Path, declaration: str) -> None:
     found = headed_texts(read(tmp_path, "a.html", f"<p>before<p>{declaration}<p>after"))
     assert (found[0], found[-1]) == (("", "before"), ("", "after"))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<noscript><h1>Enable JavaScript</h1>x</noscript><p>kept",
+        "<nav><h1>My Site</h1><ul><li>Home</ul></NAV\n><p>kept",
+        "<template><article>x</article></template><p>kept",
+    ],
+)
+def test_html_that_is_not_shown_is_not_read_if_it_has_a_heading(tmp_path: Path, page: str) -> None:
+    assert headed_texts(read(tmp_path, "a.html", page)) == [("", "kept")]
 
 
 def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path) -> None:
