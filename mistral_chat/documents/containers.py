@@ -193,6 +193,8 @@ class _Docx(_Paragraphs):
                 self.add("\t")
             case "br" | "cr":
                 self.add("\n")
+            case "symEx" if re.fullmatch(r"0*[\da-fA-F]{1,5}", code := attributes.get("char", ""), re.ASCII):  # an emoji
+                self.add(chr(int(code, 16)))
             case "tr":
                 self.begin_row()
 

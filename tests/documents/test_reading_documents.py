@@ -189,6 +189,10 @@ def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path)
             "<w:p><mc:AlternateContent><mc:Choice>{}</mc:Choice><mc:Fallback>{}</mc:Fallback></mc:AlternateContent></w:p>",
             [("", "text")],
         ),
+        (
+            '<w:p>{}<mc:Choice><w:symEx w:char="1F60A"/><w:symEx w:char="-1"/></mc:Choice><mc:Fallback>{}</mc:Fallback></w:p>',
+            [("", "text\U0001f60a")],
+        ),
         ("<w:p><w:moveFrom>{}</w:moveFrom></w:p><w:p><w:moveTo>{}</w:moveTo></w:p>", [("", "text")]),
         (
             '<w:p><w:pPr><w:pStyle w:val="Heading1"/><w:pPrChange><w:pStyle/></w:pPrChange></w:pPr>{}</w:p><w:p>{}</w:p>',
@@ -199,7 +203,7 @@ def test_a_word_document_has_headings_in_any_language_and_tables(tmp_path: Path)
             [("", "text"), ("texttext", "text")],
         ),
     ],
-    ids=["tab stops", "fallback", "moved", "changed style", "text box"],
+    ids=["tab stops", "fallback", "emoji", "moved", "changed style", "text box"],
 )
 def test_a_word_document_has_its_text_once_and_as_it_is_now(tmp_path: Path, inside: str, read_as: list[tuple[str, str]]) -> None:
     body = inside.replace("{}", "<w:r><w:t>text</w:t></w:r>")
