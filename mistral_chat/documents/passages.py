@@ -64,6 +64,7 @@ def cut(
     """Split `blocks` into passages of up to `longest` tokens, as `count` counts them."""
     waiting: list[_Piece] = []
     first_path, size = "", 0
+    told: Sequence[str] = ()
     for block in blocks:
         path, above = _path(block.headings, count, longest // 4)
         for piece in _pieces(block, count, longest - above):
@@ -75,9 +76,14 @@ def cut(
                 yield _passage(waiting, first_path, count)
                 waiting = []
             if not waiting:
+                for heading in _below(told, block.headings):
+                    if heading not in path and not heading.endswith("…"):  # the whole of such a heading is a block
+                        for part in _pieces(replace(block, text=heading, code=False), count, longest - above):
+                            yield _passage([part], path, count)
                 first_path, size, added = path, above, piece.tokens
             waiting.append(piece)
             size += added
+            told = block.headings
     if waiting:
         yield _passage(waiting, first_path, count)
 

@@ -83,6 +83,16 @@ def test_headings_of_many_tokens_leave_room_for_the_text() -> None:
     assert len(passages) < 50
 
 
+def test_a_heading_of_many_tokens_is_in_a_passage_from_its_beginning() -> None:
+    heading = "".join(f"{chr(0xE01 + n)}{n:02d}" for n in range(40))
+    outer = "Chapter " + "x" * 110
+    blocks = [Block("one", ("A",)), Block("two", (outer, heading), 5, page=2), Block("z" * 300, (outer, heading), 6, page=2)]
+    passages = [each for each in cut(blocks, lambda text: len(text.encode())) if each.page == 2]
+    assert [(heading in each.text, outer in each.text) for each in passages[:2]] == [(False, True), (True, False)]
+    assert all(each.headings == (outer, heading) and each.tokens <= LONGEST for each in passages)
+    assert sum(heading in each.text for each in passages) == 1, "a heading is repeated in full"
+
+
 def test_a_long_run_of_spaces_makes_no_empty_passages() -> None:
     passages = list(cut([Block("start" + " " * 60_000 + "end", ("Title",))], len))
     assert [passage.text.split() for passage in passages] == [["Title", "start"], ["Title", "end"]]
