@@ -20,6 +20,9 @@ FIRST_BATCH: Final = 64
 SMALLEST_BATCH: Final = 32
 """Minimum tokens of a batch that cannot be aborted, however long it takes."""
 
+SMALLEST_RECURRENT: Final = 8
+"""The same for a recurrent state, of which no batch can be aborted even on a slow CPU."""
+
 UNABORTABLE_SECONDS: Final = 0.2
 """Maximum seconds of a batch if llama.cpp cannot abort one."""
 
@@ -49,6 +52,7 @@ class Ledger:
         self.cache = cache
         self._reserve = reserve
         self._speed = speed
+        self._smallest = min(SMALLEST_BATCH if cache.can_trim else SMALLEST_RECURRENT, cache.batch)
         self._clock = clock
         self._view: ContextState | None = None
         self._contents = NOTHING
@@ -215,13 +219,13 @@ class Ledger:
     def _batch_size(self) -> int:
         """How many tokens to decode next: a full batch, or fewer if a batch cannot be aborted and takes long."""
         if self._speed is None:
-            return min(FIRST_BATCH, self.cache.batch)
+            return min(FIRST_BATCH, self.cache.batch) if self.cache.can_trim else self._smallest
         if self.cache.can_abort:
             return self.cache.batch
-        return min(self.cache.batch, max(SMALLEST_BATCH, int(self._speed * UNABORTABLE_SECONDS)))
+        return max(self._smallest, min(self.cache.batch, int(self._speed * UNABORTABLE_SECONDS)))
 
     def _measure(self, tokens: int, seconds: float) -> None:
         """Update the speed from a batch; a batch of a few tokens says nothing about a full one."""
-        if tokens >= min(SMALLEST_BATCH, self.cache.batch) and seconds > 0:
+        if tokens >= self._smallest and seconds > 0:
             measured = tokens / seconds
             self._speed = measured if self._speed is None else (self._speed + measured) / 2

@@ -83,6 +83,16 @@ def test_an_unabortable_batch_stays_within_its_time_limit(seconds: float, size: 
     assert steps[1].batch == size
 
 
+@pytest.mark.parametrize(("speed", "longest"), [(17, 8), (1000, 200)])
+def test_a_recurrent_model_can_be_stopped_soon_on_a_slow_machine(speed: int, longest: int) -> None:
+    cache, clock = FakeKVCache(2000, batch=512, can_trim=False), Clock()
+    batches: list[int] = []
+    for step in ledger_of(cache, clock).prefill(prompt(("a", 1500)), CancelToken()):
+        batches.append(step.batch)
+        clock.step = step.batch / speed
+    assert max(batches) == longest
+
+
 def test_progress_inside_a_batch_is_estimated_by_the_clock() -> None:
     step = Prefill(100, 400, seconds_left=30.0, batch=128, kept=7)
     assert step.after(5.0) == Prefill(150, 400, 25.0, 78, 7)
