@@ -22,11 +22,19 @@ LONGEST_WORD = 1000
 """Maximum characters of a word given to llama.cpp if it splits words with ``std::regex``.
 
 That library recurses for each character of a match, and a word of some 20,000 letters crashes the process. No vocabulary has a
-token that long, so splitting such a word costs at most the merge across the split. Some vocabularies take line breaks and
-slashes, or letters and punctuation, as one word.
+token that long, so splitting such a word costs at most the merge across the split.
 """
 
 _LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}|[\r\n/]{{{LONGEST_WORD}}}")
+
+_SIMPLE_WORDS = frozenset({"gpt-2", "gpt-4o", "llama-bpe", "qwen2", "tekken"})
+"""The pre-tokenizers known to take no letters and punctuation as one word, as others do."""
+
+_LONG_SIMPLE_WORD = re.compile(
+    f"[^\\s!-/:-@\\[-`{{-~]{{{LONGEST_WORD}}}"  # letters, their marks, digits and signs of any script
+    f"|(?:[^\\w\\s]|[_\\r\\n]){{{LONGEST_WORD}}}"  # punctuation, signs and line breaks
+    f"|\\s{{{LONGEST_WORD}}}"
+)
 
 SPACE = "\u2581"
 """How SentencePiece vocabularies write a space."""
@@ -133,7 +141,8 @@ class Vocabulary:
         """
         if self.is_sentencepiece or len(text) <= LONGEST_WORD:
             return self._tokenize(utf8(text))
-        return [token for part in _cut_words(text) for token in self._tokenize(utf8(part))]
+        words = _LONG_SIMPLE_WORD if self.pre_tokenizer in _SIMPLE_WORDS else _LONG_WORD
+        return [token for part in _cut(text, words) for token in self._tokenize(utf8(part))]
 
     def _tokenize(self, raw: bytes) -> list[int]:
         if not raw:
@@ -173,10 +182,10 @@ class Vocabulary:
         return frozenset(i for i in range(self.size) if is_end(pointer, i))
 
 
-def _cut_words(text: str) -> Iterator[str]:
-    """Split `text` inside words that are too long for llama.cpp."""
+def _cut(text: str, words: re.Pattern[str]) -> Iterator[str]:
+    """Split `text` inside `words`, which are too long for llama.cpp."""
     start = 0
-    for match in _LONG_WORD.finditer(text):
+    for match in words.finditer(text):
         yield text[start : match.end()]
         start = match.end()
     yield text[start:]

@@ -63,11 +63,18 @@ def test_a_pasted_text_without_words_does_not_end_the_process(gguf_folder: Path)
         import pathlib, sys
         from mistral_chat.engine.llama.model import open_vocabulary
         with open_vocabulary(pathlib.Path(sys.argv[1])) as opened:
-            for text in ("/\\n", "a-", "a", "-", " ", "\\n", "é-1"):
+            for text in ("/\\n", "-/\\n", "a-", "a", "-", "_", " ", "\\n", "\\u0301", "é-1"):
                 tokens = opened.tokenize(text * 20_000)
                 assert b"".join(map(opened.piece, tokens)).decode() == text * 20_000
     """
     subprocess.run([sys.executable, "-c", program, str(gguf_file(gguf_folder, "tekken"))], check=True)
+
+
+def test_a_long_text_without_spaces_has_the_tokens_that_llama_cpp_gives_it(gguf_folder: Path) -> None:
+    with open_vocabulary(gguf_file(gguf_folder, "tekken")) as opened:
+        for start in range(8):
+            text = "." * start + '{"name":12,"other":["ab"]},' * 100
+            assert opened.tokenize(text) == opened._tokenize(text.encode())
 
 
 def test_many_threads_read_at_once(gguf_folder: Path) -> None:
