@@ -186,7 +186,7 @@ class Retriever:
         """
         others = () if store is self.documents else {each.name for each in self.documents.documents.collections()}
         name, indexed = DocumentIndexer(store, reader).add_file(path, others)
-        if indexed.status == "failed":
+        if indexed.status in ("failed", "removed"):
             raise InvalidText(f"{path.name} cannot be read: {indexed.message}.")
         return name
 

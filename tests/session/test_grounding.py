@@ -25,6 +25,7 @@ from support.sessions import SessionBench, until
 from mistral_chat.child_process import ChildProcess
 from mistral_chat.config import Settings
 from mistral_chat.conversation import DocumentPassage
+from mistral_chat.documents.blocks import Block
 from mistral_chat.documents.reader import DocumentReader
 from mistral_chat.engine.thread import EngineThread
 from mistral_chat.errors import DocumentNotFound, EngineFailed, InvalidText, StoreError
@@ -337,6 +338,17 @@ def test_the_program_ends_while_a_file_is_indexed(
         finally:
             closed.set()
         assert isinstance(indexing.exception(), InvalidText)
+
+
+def test_a_file_that_another_window_removes_while_it_is_read_is_not_attached(store: ConversationStore, tmp_path: Path) -> None:
+    class Slow(DocumentReader):
+        def read_all(self, path: Path) -> list[Block]:
+            store.documents.delete_documents(*(each.document_id for each in store.documents.documents()))
+            return super().read_all(path)
+
+    (tmp_path / "roof.txt").write_text("The roof leaks.", "utf-8")
+    with Slow() as reader, pytest.raises(InvalidText, match="removed from the index while it was read"):
+        Retriever(store.new_connection(), lambda: None).index_file(tmp_path / "roof.txt", store, reader)
 
 
 def test_only_what_was_attached_and_not_added_by_name_is_deleted(store: ConversationStore, tmp_path: Path) -> None:
