@@ -124,8 +124,10 @@ class DraftAttachments:
         return [file for file in own if not file.collection]
 
     def give(self, files: Sequence[Attachment]) -> None:
-        """Add files to those of the draft, which may be put aside; `changed` reports it."""
-        (self.files if self._aside is None else self._aside).extend(files)
+        """Add files to those of the draft, which may be put aside, each once; `changed` reports it."""
+        own = self.files if self._aside is None else self._aside
+        here = {(file.name, file.text.rstrip(), file.collection) for file in own}
+        own.extend(file for file in files if (file.name, file.text.rstrip(), file.collection) not in here)
 
     def put_aside(self, others: Sequence[FileText]) -> None:
         """Put the files of a message in the place of those of the draft, until `take_back`; `changed` reports it."""

@@ -117,6 +117,20 @@ async def test_messages_queued_behind_a_stopped_reply_are_returned(
     assert [turn.turn.user for turn in bench.turns(session)] == ["One"]
 
 
+async def test_a_file_of_two_messages_that_are_returned_is_attached_once(
+    bench: SessionBench, session: ChatSession, engine: ScriptedEngine
+) -> None:
+    """As of two edits of one message."""
+    engine.at_delta_waits = 1
+    await session.send(NewMessage("One"))
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    for text in ("Two", "Three"):
+        session.files.files[:] = [Attachment("a.txt", "x\n"), Attachment("a.txt", text)]
+        await session.send(NewMessage(text))
+    await session.end()
+    assert [file.text for file in session.files.files] == ["x\n", "Two", "Three"]
+
+
 def draft_after_a_crash(folder: Path, conversation_id: str) -> str:
     """The draft in a copy of the database, whose writers do not live."""
     copied = folder / secrets.token_hex(4)
