@@ -54,8 +54,9 @@ def docs() -> None:
 def add(program: Program, /, paths: tuple[Path, ...], *, collection: str, as_json: bool) -> None:
     """Index files and folders into a collection.
 
-    In folders, hidden files, unsupported file types and files ignored by a .gitignore are skipped. So are unchanged files. You
-    can stop at any time; the same command resumes. Exits with 1 if a file could not be read.
+    In folders, hidden files, unsupported file types and files ignored by a .gitignore are skipped; its rules with many wildcards
+    are not followed. Unchanged files are skipped, too. You can stop at any time; the same command resumes. Exits with 1 if a
+    file could not be read.
     """
     with closing(program.open_store()) as store:
         _index(program, store, lambda indexer: indexer.add(paths, collection), [collection], as_json=as_json)

@@ -17,8 +17,11 @@ from mistral_chat.documents.text_files import PROBED, looks_binary
 LARGEST_IN_FOLDER: Final = 8 * 1024**2
 """Maximum bytes of a text file found in a folder; larger ones are probably data, and have to be named."""
 _LARGEST_RULES: Final = 1 << 20
-_FAST_RULE: Final = re.compile(r"(?=.{,4096}$)[^*]*(?:\*++[^*]*){,4}")
-"""Matching one name with a longer rule or one of more wildcards may take minutes."""
+_LONGEST_RULE: Final = 4096
+_FAST_RULE: Final = re.compile(r"[^*]*(?:\*++[^*]*){,4}")
+"""Matching one name with a rule of more wildcards may take minutes, except where each matches in one way only."""
+_ONE_WILDCARD: Final = re.compile(r"(?:^!?|(?<=/))[^*/\[]*\*[^*/\[]*(?![^/])")
+"""A part of a rule that matches a part of a path in one way at most."""
 _TEXT_KINDS: Final = frozenset({"text", "code", "python", "markdown", "html"})
 
 
@@ -61,8 +64,10 @@ def _rules_in(folder: Path) -> list[_Rules]:
 
 def _is_usable(line: str) -> bool:
     """Whether a rule is fast and valid; git ignores invalid ones, too."""
+    if len(line) > _LONGEST_RULE or not _FAST_RULE.fullmatch(_ONE_WILDCARD.sub("", line)):
+        return False
     try:
-        return bool(_FAST_RULE.fullmatch(line) and GitIgnoreSpec.from_lines([line]))
+        return bool(GitIgnoreSpec.from_lines([line]))
     except ValueError:
         return False
 

@@ -60,11 +60,21 @@ def test_a_gitignore_is_obeyed_in_every_folder(tmp_path: Path) -> None:
 
 
 def test_a_gitignore_cannot_stop_the_search(tmp_path: Path) -> None:
-    tree(tmp_path, **{"a" * 104 + ".txt": "x", ".gitignore": "*a*a*a*a*a*a*b\n*.min.*\n", "b.min.txt": "x", "sub/c.txt": "x"})
+    tree(
+        tmp_path,
+        **{"a" * 104 + ".txt": "x", ".gitignore": "*a*a*a*a*a*a*b\n*a*a*/*a*a*/b\n*.min.*\n", "b.min.txt": "x", "sub/c.txt": "x"},
+    )
     os.mkfifo(tmp_path / "sub" / ".gitignore")
     began = time.process_time()
     assert names(tmp_path) == ["a" * 104 + ".txt", "sub/c.txt"]
     assert time.process_time() - began < 5
+
+
+def test_a_gitignore_rule_for_many_folders_is_obeyed(tmp_path: Path) -> None:
+    tree(
+        tmp_path, **{".gitignore": "/*/*/src*/**/*.egg/secrets/*/*.txt\n", "a/b/src1/c/d.egg/secrets/e/f.txt": "x", "g.txt": "x"}
+    )
+    assert names(tmp_path) == ["g.txt"]
 
 
 def test_gitignore_rules_above_the_folder_apply_in_a_repository(tmp_path: Path) -> None:
