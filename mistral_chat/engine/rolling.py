@@ -417,9 +417,12 @@ class RollingEngine:
         self._conversation, self._ledger.changed = conversation, False
         self._prompts.sampled = {}
         snapshot = self._snapshots.load(conversation, self._identity) if self._snapshots and conversation else None
-        if snapshot is None or len(snapshot.contents.tokens) <= common_prefix(snapshot.contents.tokens, self.contents.tokens):
+        if snapshot is None:
+            return
+        self._prompts.sampled = dict(snapshot.sampled)
+        if len(snapshot.contents.tokens) <= common_prefix(snapshot.contents.tokens, self.contents.tokens):
             return
         if self._ledger.load_state(snapshot.state, snapshot.contents):
             self._ledger.pinned, self._ledger.passages = snapshot.pinned, snapshot.passages
             self._ledger.stale_from = snapshot.stale
-            self._prompts.sampled, self._cached_conversation = dict(snapshot.sampled), conversation
+            self._cached_conversation = conversation

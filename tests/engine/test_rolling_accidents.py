@@ -279,6 +279,21 @@ def test_reopening_decodes_nothing_again(tmp_path: Path) -> None:
     engine.close()
 
 
+def test_returning_from_a_conversation_that_does_not_fit_decodes_nothing_again(tmp_path: Path) -> None:
+    cache = FakeKVCache(400)
+    engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
+    cache.script.extend([BYTES + ord("a")] * 5)  # the tokenizer writes this text with other tokens
+    text = examine(engine.reply(history(turn("a")), Sampling(), CancelToken())).completion.text
+    turns = (turn("a", reply=text),)
+    list(engine.prefill(history(*turns), CancelToken()))
+    read = cache.tokens_read
+    other = History(conversation="two", system="a" * 1000, turns=(turn("b"),))
+    assert list(engine.prefill(other, CancelToken())) == []
+    assert list(engine.prefill(history(*turns), CancelToken())) == []
+    assert cache.tokens_read == read
+    engine.close()
+
+
 def test_a_deleted_conversation_leaves_the_context_even_if_its_file_cannot_be_deleted(tmp_path: Path) -> None:
     cache = FakeKVCache(400)
     engine = engine_without_model(cache, snapshots=SnapshotFolder(tmp_path, budget=10_000))
