@@ -6,10 +6,9 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import llama_cpp
-
 from mistral_chat.config import ContextSettings, EngineSettings
 from mistral_chat.engine.ledger import Ledger
+from mistral_chat.engine.llama.bindings import llama_cpp
 from mistral_chat.engine.llama.context import LlamaContext
 from mistral_chat.engine.llama.engine import open_engine
 from mistral_chat.engine.llama.model import Model
