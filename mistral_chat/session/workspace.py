@@ -156,8 +156,8 @@ class Workspace:
 
     async def rename(self, conversation_id: str, title: str) -> None:
         """Rename a conversation."""
-        before = self.store.conversation(conversation_id)
         async with self._changing:
+            before = self.store.conversation(conversation_id)
             await self._change(lambda store: store.rename(conversation_id, title, by="person"))
             self._push("rename", lambda store: _restore_title(store, before))
 
@@ -175,7 +175,6 @@ class Workspace:
 
     async def tag(self, conversation_id: str, words: str) -> tuple[str, ...]:
         """Add tags, or remove those with a leading minus. Returns the tags of the conversation."""
-        before = self.store.conversation(conversation_id).summary.tags
         names = [word.lstrip("#") for word in words.split()]
 
         def work(store: ConversationStore) -> None:
@@ -183,6 +182,7 @@ class Workspace:
             store.untag(conversation_id, *(name.lstrip("-#") for name in names if name.startswith("-")))
 
         async with self._changing:
+            before = self.store.conversation(conversation_id).summary.tags
             await self._change(work)
             after = self.store.conversation(conversation_id).summary.tags
             if after != before:

@@ -83,6 +83,24 @@ async def test_undo_waits_for_a_deletion_that_ends_a_reply_first(
     assert await workspace.undo() == "rename", "it was deleted once"
 
 
+async def test_undo_of_changes_that_waited_for_each_other_restores_what_each_one_changed(
+    workspace: Workspace, store: ConversationStore
+) -> None:
+    conversation = (await say(workspace, "Hello")).conversation_id or ""
+    await asyncio.gather(
+        workspace.rename(conversation, "One"),
+        workspace.rename(conversation, "Two"),
+        workspace.tag(conversation, "a"),
+        workspace.tag(conversation, "b"),
+    )
+    left = []
+    for _ in range(4):
+        await workspace.undo()
+        summary = store.conversation(conversation).summary
+        left.append((summary.title, summary.tags))
+    assert left == [("Two", ("a",)), ("Two", ()), ("One", ()), ("Hello", ())]
+
+
 async def test_a_conversation_that_was_not_sent_keeps_what_was_chosen_for_it(workspace: Workspace) -> None:
     other = (await say(workspace, "Hello")).conversation_id
     new = workspace.open(None)
