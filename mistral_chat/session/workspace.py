@@ -238,6 +238,8 @@ class Workspace:
         Raises:
             UsageError: what it changed is gone, or nothing can be saved now.
         """
+        if self._changing.locked() and (problem := self.saver.problem) is not None:
+            raise UsageError(f"Cannot undo: {problem.error}")
         async with self._changing:
             if not self.environment.undo:
                 return ""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.effort import PATIENCE
 from support.scripted_engine import ScriptedEngine
 from support.sessions import SessionBench, until
 
@@ -99,6 +100,23 @@ async def test_undo_of_changes_that_waited_for_each_other_restores_what_each_one
         summary = store.conversation(conversation).summary
         left.append((summary.title, summary.tags))
     assert left == [("Two", ("a",)), ("Two", ()), ("One", ()), ("Hello", ())]
+
+
+async def test_undo_says_that_it_cannot_while_a_change_cannot_be_saved(workspace: Workspace, store: ConversationStore) -> None:
+    conversation = (await say(workspace, "Hello")).conversation_id or ""
+    await workspace.rename(conversation, "Mine")
+    other = store.database.new_connection()
+    with other.write():
+        pinning = asyncio.create_task(workspace.pin(conversation, pinned=True))
+        await until(lambda: workspace.saver.problem)
+        for _ in range(2):
+            with pytest.raises(UsageError, match="Cannot undo"):
+                await asyncio.wait_for(workspace.undo(), PATIENCE)
+    other.close()
+    await pinning
+    summary = store.conversation(conversation).summary
+    assert (summary.title, summary.pinned) == ("Mine", True), "nothing is undone later"
+    assert await workspace.undo() == "pin"
 
 
 async def test_a_conversation_that_was_not_sent_keeps_what_was_chosen_for_it(workspace: Workspace) -> None:
