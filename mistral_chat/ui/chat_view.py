@@ -140,7 +140,7 @@ class ChatView:
 
     def _save_elsewhere(self, session: ChatSession, text: str = "") -> None:
         """Save the draft of a conversation that is not on the screen: its attachments, and `text` before what it has."""
-        saver, key = session.environment.saver, session.conversation_id or ""
+        saver, key = session.environment.saver, _draft_key(session)
 
         def joined(before: str) -> str:
             if not key:  # other new conversations have attachments, too
@@ -153,9 +153,10 @@ class ChatView:
             saver.save(lambda store: store.save_draft(key, joined(store.draft(key))))
 
     def _shares_draft(self, session: ChatSession) -> bool:
-        """Whether this and the conversation on the screen are new: all new ones have one draft."""
+        """Whether what returns to this conversation belongs to the new one on the screen: all new ones have one draft."""
         shown = self._screen.session
-        return session.conversation_id is shown.conversation_id is None and shown.environment is session.environment
+        new = shown.conversation_id is None and shown.environment is session.environment
+        return new and not _draft_key(session)
 
     def take_saving(self, event: SavingEvent) -> None:
         """Show that saving fails, or works again."""
@@ -364,6 +365,14 @@ class ChatView:
             self._state_shown = now
             status.warning, status.state = False, _reply_state(current)
             status.used = current.used + (current.reply.pieces if current.reply is not None else 0)
+
+
+def _draft_key(session: ChatSession) -> str:
+    """The conversation to whose draft a message of `session` returns: a new one, if its own was deleted by another window."""
+    key = session.conversation_id or ""
+    with suppress(StoreError):  # it cannot be read now
+        return key if session.environment.store.state(key) is not None else ""
+    return key
 
 
 def _welcome(error: MistralChatError | None, *, downloading: str, saved: bool) -> tuple[str, tuple[str, ...], Hints]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -365,6 +366,30 @@ async def test_a_message_that_returns_elsewhere_is_saved_also_while_its_draft_ca
             await first.return_queued()
         kept = build_message([("Pasted text", LONG)], "", "First\n\nmore")
         await until(pilot, lambda: harness.open_store().draft(mine) == kept)
+        host.engine = engine
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_message_that_returns_to_a_deleted_conversation_is_in_the_draft_of_a_new_one(
+    tmp_path: Path, *, shown: bool
+) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine, other = harness.start_with(("Question", "Answer")), harness.add_conversation(("Another", "Answer"))
+    async with run_loaded(harness) as pilot:
+        host, first = harness.screen.host, harness.screen.session
+        engine, host.engine = host.engine, None  # as between two models
+        await first.files.attach_paste(LONG)
+        await send_message(pilot, harness, "Precious")
+        await harness.chat.open(None)
+        await pilot.press(*"more")
+        if not shown:
+            await harness.chat.open(other)
+        with closing(harness.open_store()) as another_window:
+            another_window.delete(mine)
+        await first.return_queued()
+        await harness.chat.open(None)
+        assert harness.chat.draft == "Precious\n\nmore"
+        assert [file.name for file in harness.screen.session.attachments] == ["Pasted text"]
         host.engine = engine
 
 
