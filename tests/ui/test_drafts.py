@@ -499,3 +499,33 @@ async def test_a_file_that_is_read_while_another_message_comes_into_the_box_is_a
         assert not harness.screen.session.attachments
         await pilot.press("escape" if key == "f3" else "down")
         await until(pilot, lambda: harness.chat.draft == "draft" and "▪ notes.txt" in screen_text(harness))
+
+
+@pytest.mark.parametrize("typed", ["later", ""])
+async def test_what_is_sent_while_the_program_quits_is_a_draft(tmp_path: Path, typed: str) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        ending, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow_to_end() -> None:
+            try:
+                await may_end.wait()
+            finally:
+                ending.set()
+                await may_end.wait()
+
+        harness.screen.commands.in_background(slow_to_end)
+        host, session = harness.screen.host, harness.screen.session
+        engine, host.engine = host.engine, None  # as between two models: a message waits
+        await pilot.pause()
+        leaving = asyncio.create_task(harness.screen.leave())
+        await ending.wait()
+        session.attachments.append(Attachment("notes.txt", "buy bread"))
+        press_at_once(harness, *typed, "enter")
+        await until(pilot, lambda: session.queue)
+        host.engine = engine
+        may_end.set()
+        await leaving
+    with closing(harness.open_store()) as again:
+        assert again.draft(mine) == build_message([("notes.txt", "buy bread")], "", typed)

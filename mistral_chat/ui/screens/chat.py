@@ -259,8 +259,10 @@ class ChatScreen(Screen[None]):
         await self.open(conversation_id, draft)
 
     async def _session_event(self, session: ChatSession, event: SessionEvent) -> None:
-        if not self._leaving:
-            await self.view.handle(session, event)
+        from mistral_chat.session.events import AttachmentsChanged, DraftReturned
+
+        if not self._leaving or (self.workspace is not None and isinstance(event, AttachmentsChanged | DraftReturned)):
+            await self.view.handle(session, event)  # what returns is saved until the end
 
     async def _model_event(self, event: ModelEvent) -> None:
         if not self._leaving:
