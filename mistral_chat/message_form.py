@@ -16,6 +16,8 @@ _OPENING: Final = re.compile(
 )
 """The start of a file. Without an extension, a name cannot be told from a line that introduces code."""
 
+_COMMAND: Final = re.compile(r"/(?!/).*")
+
 
 class FileText(NamedTuple):
     """A file in a message."""
@@ -85,6 +87,12 @@ def split_message(message: str) -> SplitMessage:
     if not files or (start <= len(message) and not rest.strip()):
         return SplitMessage((), message)
     return SplitMessage(tuple(files), rest)
+
+
+def as_draft(message: str) -> str:
+    """What is typed to send `message`: one that would be a command gets its second slash again."""
+    written = split_message(message).rest
+    return f"{message.removesuffix(written)}/{written}" if _COMMAND.fullmatch(written) else message
 
 
 def count_lines(text: str) -> str:

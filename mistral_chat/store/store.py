@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from mistral_chat.errors import ConversationNotFound, StoreBusy, StoreDamaged, StoreFull, StoreReadOnly
-from mistral_chat.message_form import join_messages
+from mistral_chat.message_form import as_draft, join_messages
 from mistral_chat.store import backup, import_export, index, trash, turns
 from mistral_chat.store.documents import DocumentStore, attached_files_deleted
 from mistral_chat.store.import_export import ImportResult
@@ -161,12 +161,14 @@ class ConversationStore(ConversationQueries):
                 unfinished = [turn for name in dead for turn in connection.execute(query, (name,)).fetchall()]
                 for turn in unfinished:
                     turns.end_reply(connection, turn, turn["reply"], "cancelled")
-                for queued in connection.execute("SELECT * FROM queued_messages ORDER BY row DESC").fetchall():
+                waiting: dict[str, list[str]] = {}
+                for queued in connection.execute("SELECT * FROM queued_messages ORDER BY row").fetchall():
                     if queued["writer"] in dead:
                         there = self.state(queued["conversation_id"]) is not None
-                        key = queued["conversation_id"] if there else ""
-                        self.save_draft(key, join_messages(queued["text"], self.draft(key)))
+                        waiting.setdefault(queued["conversation_id"] if there else "", []).append(queued["text"])
                         self.drop_queued(queued["id"])
+                for key, texts in waiting.items():
+                    self.save_draft(key, as_draft(join_messages(*texts, self.draft(key))))
                 return len(unfinished)
         except (StoreBusy, StoreFull, StoreReadOnly):
             return 0

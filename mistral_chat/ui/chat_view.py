@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from textual.content import Content
 
 from mistral_chat.errors import ConversationNotFound, MistralChatError, ModelNotFound, StoreError, StoreFull
-from mistral_chat.message_form import join_messages, split_message
+from mistral_chat.message_form import as_draft, join_messages, split_message
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import as_draft, parse_input
+from mistral_chat.ui.commands import parse_input
 from mistral_chat.ui.widgets.sidebar import ConversationList, ListedConversation, ListFilter
 
 if TYPE_CHECKING:

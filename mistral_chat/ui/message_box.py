@@ -14,8 +14,9 @@ from textual.widgets import TextArea
 
 from mistral_chat.errors import MistralChatError, UsageError
 from mistral_chat.formatting import counted
+from mistral_chat.message_form import as_draft
 from mistral_chat.text import one_line
-from mistral_chat.ui.commands import Command, as_draft, command_of, matching, parse_input
+from mistral_chat.ui.commands import Command, command_of, matching, parse_input
 from mistral_chat.ui.commands.app import choose_file
 from mistral_chat.ui.path_completion import common_beginning, complete_path
 from mistral_chat.ui.widgets.composer import Composer

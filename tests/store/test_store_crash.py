@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from support.effort import cases
 from support.stores import assert_index_is_true, chat, open_store
 from support.trust import environment
@@ -136,6 +137,33 @@ def test_the_next_start_closes_an_unfinished_reply(database: Path) -> None:
     assert second.recover() == 1
     assert second.turn(turn).turn.finish_reason == "cancelled"
     assert [hit.turn_id for hit in second.search("half")] == [turn]
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "draft", "returned"),
+    [
+        (["/quit"], "", "//quit"),
+        (["/etc/hosts is a file"], "", "//etc/hosts is a file"),
+        (["// a comment"], "", "// a comment"),
+        (["One", "/quit"], "", "One\n\n/quit"),
+        (["/quit"], "draft", "/quit\n\ndraft"),
+        ([], "/quit", "/quit"),
+    ],
+)
+def test_a_queued_message_that_began_with_two_slashes_does_not_return_as_a_command(
+    database: Path, waiting: list[str], draft: str, returned: str
+) -> None:
+    first = open_store(database)
+    conversation = first.create()
+    first.add_turn(conversation, "question", parent_id=None)
+    first.save_draft(conversation, draft)
+    for number, text in enumerate(waiting):
+        first.save_queued(str(number), conversation, text)
+    first.close()
+    second = open_store(database)
+    second.recover()
+    assert second.draft(conversation) == returned
     second.close()
 
 

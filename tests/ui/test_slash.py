@@ -24,9 +24,9 @@ from support.first_run import FrozenModelService, usual_listing
 from support.ways import ways
 
 from mistral_chat.config import Persona, Settings
-from mistral_chat.message_form import build_message
+from mistral_chat.message_form import as_draft, build_message
 from mistral_chat.session.grounding import Grounding
-from mistral_chat.ui.commands import all_commands, as_draft, command, matching, parse_input
+from mistral_chat.ui.commands import all_commands, command, matching, parse_input
 from mistral_chat.ui.palette import CommandProvider
 from mistral_chat.ui.screens.models import ModelsScreen
 

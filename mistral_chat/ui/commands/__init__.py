@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from textual.binding import Binding
 
-from mistral_chat.message_form import split_message
 from mistral_chat.ui.keymap import format_keys, key_binding, keys_of
 from mistral_chat.ui.terminal_keys import at_hand, best_first
 
@@ -191,12 +190,6 @@ def parse_input(draft: str) -> ParsedInput:
     if argument.strip() and not found.argument:
         return ParsedInput(refusal=f"/{name} takes no argument. {_TO_SEND}")
     return ParsedInput(command=found, argument=argument.strip())
-
-
-def as_draft(message: str) -> str:
-    """What is sent as `message`, the inverse of `parse_input`: a message that would be a command gets its second slash again."""
-    written = split_message(message).rest
-    return message if parse_input(written).message == written else f"{message.removesuffix(written)}/{written}"
 
 
 def matching(draft: str) -> list[Command]:
