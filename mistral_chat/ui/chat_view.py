@@ -124,6 +124,7 @@ class ChatView:
         match event:
             case events.DraftReturned(text) if self._shares_draft(session):
                 self._screen.composer.give_back(as_draft(text))
+                self._screen.message_box.save()
             case events.DraftReturned(text):
                 self._save_elsewhere(session, as_draft(text))
             case events.AttachmentsChanged() if self._shares_draft(session):

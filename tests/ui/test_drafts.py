@@ -529,3 +529,25 @@ async def test_what_is_sent_while_the_program_quits_is_a_draft(tmp_path: Path, t
         await leaving
     with closing(harness.open_store()) as again:
         assert again.draft(mine) == build_message([("notes.txt", "buy bread")], "", typed)
+
+
+@pytest.mark.parametrize("meanwhile", [(), ("up",), ("f3", "escape")])
+async def test_a_message_that_returns_waits_behind_a_command_in_the_box(tmp_path: Path, meanwhile: tuple[str, ...]) -> None:
+    harness = AppHarness(path=tmp_path / "c.db")
+    mine = harness.start_with(("Question", "Answer"))
+    async with run_loaded(harness) as pilot:
+        host = harness.screen.host
+        engine, host.engine = host.engine, None  # as between two models
+        await send_message(pilot, harness, "First")
+        await send_message(pilot, harness, "/set temperature hot")
+        await until(pilot, lambda: harness.chat.draft == "/set temperature hot")
+        await pilot.press(*meanwhile[:1])
+        await harness.screen.session.return_queued()
+        await pilot.press(*meanwhile[1:])
+        await until(pilot, lambda: harness.chat.draft == "/set temperature hot")
+        await until(pilot, lambda: harness.open_store().draft(mine) == "First\n\n/set temperature hot")
+        host.engine = engine
+        harness.chat.set_draft("/set temperature 0.2")
+        await pilot.press("enter")
+        await until(pilot, lambda: harness.chat.draft == "First")
+        assert [turn.turn.user for turn in harness.chat.turns] == ["Question"], "the command was sent to the model"

@@ -223,10 +223,13 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def set_draft(self, text: str) -> None:
         """Replace the draft by `text`, with the cursor at its end; a command that took its place does so again."""
-        before, _, last = text.rpartition("\n\n")
-        if before != self._behind or not last.startswith("/") or "\n" in last:
-            before, last = "", text
-        self._place, self.kept, self._other, self.text = -1, before, "", last
+        self.kept, shown = self._split(text)
+        self._place, self._other, self.text = -1, "", shown
+
+    def _split(self, draft: str) -> tuple[str, str]:
+        """The draft that a command took the place of and the command; without one, nothing and the draft."""
+        before, _, last = draft.rpartition("\n\n")
+        return (before, last) if before == self._behind and _is_command(last) else ("", draft)
 
     def show_other(self, message: str, place: int = -1, *, typed: bool = False) -> None:
         """Show a message, from a `place` of the history or `typed`, in the place of the draft, which is kept."""
@@ -243,20 +246,23 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
 
     def return_draft(self) -> None:
         """Show the draft again in the place of another message; the undo history is kept."""
-        draft, recalled = self.draft, self._place >= 0
-        self._place, self.kept, self._other = -1, "", ""
-        self._rewrite(draft)
+        (self.kept, shown), recalled = self._split(self.draft), self._place >= 0
+        self._place, self._other = -1, ""
+        self._rewrite(shown)
         if recalled:
             self.post_message(self.Recalled())
 
     def give_back(self, text: str, *, editing: bool = False) -> None:
-        """Put a rejected draft before what has come in the meantime, or before the draft behind an edit; undo is kept."""
-        if editing:
-            self.kept = join_messages(text, self.kept)
-            return
+        """Put a rejected draft before what has come meanwhile, or before the draft behind an edit or a command; undo is kept."""
         if self._place >= 0:
             self.return_draft()
-        self._rewrite(join_messages(text, self.text))
+        if editing:
+            self._behind = join_messages(text, self._split(self.kept)[0])
+            self.kept = join_messages(text, self.kept)
+        elif _is_command(self.text) and not self._other:
+            self._behind = self.kept = join_messages(text, self.kept)
+        else:
+            self._rewrite(join_messages(text, self.text))
 
     def _rewrite(self, text: str) -> None:
         self.clear()
@@ -401,6 +407,10 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         text = break_words(_pasted(pasted), at=SOFT_BREAK)
         if text and (result := self._replace_via_keyboard(text, *self.selection)):
             self.move_cursor(result.end_location)
+
+
+def _is_command(text: str) -> bool:
+    return text.startswith("/") and not text.startswith("//") and "\n" not in text
 
 
 def _pasted(text: str) -> str:
