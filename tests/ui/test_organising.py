@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,19 +93,26 @@ async def test_tags_are_shown_and_filter() -> None:
 
 @pytest.mark.parametrize("key", ["d", "a"])
 async def test_a_key_that_is_held_in_the_list_removes_one_conversation(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setattr("mistral_chat.ui.widgets.sidebar._HELD_SECONDS", 1e6)
+    now = 0.0
+    monkeypatch.setattr("mistral_chat.ui.widgets.sidebar.time", SimpleNamespace(monotonic=lambda: now))
     harness = AppHarness()
     for title in ("Third", "Second", "First"):
         harness.add_conversation(("Question", "Answer"), title=title)
     async with run_loaded(harness) as pilot:
         await pilot.press("ctrl+o", key)
         await until(pilot, lambda: titles(harness) == ["Second", "Third"])
-        for _ in range(3):
+        for later in (0.5, 0.03, 0.03):
+            now += later
             await pilot.press(key)
             await until(pilot, lambda: len(harness.screen.workers) == 0)
         assert titles(harness) == ["Second", "Third"]
         await pilot.press("down", key)
         await until(pilot, lambda: titles(harness) == ["Second"])
+        for _ in range(2):
+            now += 0.5
+            await pilot.press(key)
+            await until(pilot, lambda: len(harness.screen.workers) == 0)
+        assert titles(harness) == [], "pressed again and again, the key does nothing"
 
 
 async def test_the_cursor_of_the_list_stays_where_conversations_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:

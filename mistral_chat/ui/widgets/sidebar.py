@@ -41,7 +41,10 @@ _WEEK: Final = 7
 """Days."""
 
 _HELD_SECONDS: Final = 0.7
-"""Maximum seconds between two signs of a key that is held."""
+"""Maximum seconds until a key that is held is repeated."""
+
+_REPEAT_SECONDS: Final = 0.2
+"""Maximum seconds between two further repetitions of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ class ConversationList(PlainList):
         self._requested = False
         self._open: str | None = None
         self._came = "", 0.0
-        """The conversation to which the cursor came by itself, and when it did or was last used."""
+        """The conversation to which the cursor came by itself, and until when a key that is held comes again."""
 
     @property
     def marked(self) -> str | None:
@@ -138,15 +141,15 @@ class ConversationList(PlainList):
         self.set_options(_rows(wanted))
         self._mark(*near, self._open)
         if (after := self.marked) is not None and after != before:
-            self._came = after, time.monotonic()
+            self._came = after, time.monotonic() + _HELD_SECONDS
         if wanted.more or place:
             self.call_after_refresh(self.scroll_to, y=place, animate=False)
 
     def is_early(self, conversation_id: str) -> bool:
         """Whether a key that is held would remove this conversation, to which the cursor came because it removed another."""
-        (came, since), now = self._came, time.monotonic()
-        self._came = came, now
-        return self.has_focus and came == conversation_id and now - since < _HELD_SECONDS
+        (came, until), now = self._came, time.monotonic()
+        self._came = came, now + _REPEAT_SECONDS
+        return self.has_focus and came == conversation_id and now < until
 
     def on_focus(self) -> None:
         """Highlight a row, so that Enter always has one."""
