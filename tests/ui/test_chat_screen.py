@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -292,6 +293,15 @@ async def test_the_app_ends_before_there_is_anything_but_the_message_box(monkeyp
     async with run(harness):
         assert await harness.screen.may_leave(), "nothing was typed"
         await harness.screen.leave()
+
+
+async def test_nothing_begins_to_read_the_conversations_while_the_app_ends() -> None:
+    harness = AppHarness()
+    async with run_loaded(harness):
+        session = harness.screen.session
+        await harness.screen.leave()
+        harness.screen.commands.in_background(partial(session.context.measure, "draft"))  # type: ignore[arg-type]  # as a draft is
+        assert not list(harness.screen.workers), "it would read a closed store"
 
 
 async def test_a_check_for_changes_while_the_app_ends_changes_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class CommandRunner:
         self.recent: list[str] = []
         """The ids of the commands used last, the latest first."""
         self._pressed = -_TWICE_SECONDS
+        self._ended = False
 
     def pressed_twice(self) -> bool:
         """Note that the key that quits was pressed; True if it was pressed just before too."""
@@ -76,7 +77,15 @@ class CommandRunner:
                 await work()
 
         exclusive = group != "background"
-        self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
+        if not self._ended:
+            self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
+
+    async def end(self) -> None:
+        """Cancel what runs in the background and wait for it; nothing more begins."""
+        self._ended = True
+        for worker in self._screen.workers.cancel_node(self._screen):
+            with suppress(Exception):  # the outcome of a command does not matter now
+                await worker.wait()
 
     async def _run(self, wanted: Command, argument: str, draft: str) -> None:
         screen = self._screen

@@ -300,9 +300,7 @@ class ChatScreen(Screen[None]):
         self._leaving = True
         if self._furnished:
             await self.models.close()
-        for worker in self.workers.cancel_node(self):
-            with suppress(Exception):  # the outcome of a command does not matter now
-                await worker.wait()
+        await self.commands.end()
         for workspace in self.workspaces:
             await workspace.close(_SAVING_PATIENCE)
         self.workspace = self.saved_workspace = None
