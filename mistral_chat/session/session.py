@@ -333,7 +333,10 @@ class ChatSession:
                 saving.cancel()
                 raise
             conversation_id, turn = await saving
-        self.conversation.id = conversation_id
+        if self.conversation_id is None:
+            self.conversation.id = conversation_id
+            for waiting in self.queue:
+                self._save_queued(waiting)
         reply = pending.reply = GrowingReply(environment.saver, turn, environment.clock)
         if isinstance(request, Regenerate | EditMessage):
             name = "regenerate" if isinstance(request, Regenerate) else "edit"
@@ -408,7 +411,7 @@ class ChatSession:
         """Save a message that has to wait, as a draft is saved."""
         conversation_id, text = self.conversation_id or "", draft_of(pending.attachments, pending.draft)
         if text:
-            key = pending.key = secrets.token_hex(8)
+            key = pending.key = pending.key or secrets.token_hex(8)
             self.environment.saver.save(lambda store: store.save_queued(key, conversation_id, text), key=("queued", key))
 
     async def _set_flags(self, turn_id: str, pinned: bool | None, excluded: bool | None) -> None:  # noqa: FBT001 (the flags)

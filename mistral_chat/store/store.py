@@ -313,10 +313,15 @@ class ConversationStore(ConversationQueries):
                 connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
 
     def save_queued(self, key: str, conversation_id: str, text: str) -> None:
-        """Save a message that waits behind a reply, so that it returns to the draft if this program dies."""
+        """Save a message that waits behind a reply, so that it returns to the draft if this program dies.
+
+        Saved again, it keeps its place; a new conversation has its id only then.
+        """
         with self.database.write() as connection:
-            values = (key, self.database.writer.name, conversation_id, sanitise_for_sqlite(text))
-            connection.execute("INSERT INTO queued_messages (id, writer, conversation_id, text) VALUES (?, ?, ?, ?)", values)
+            again = "UPDATE queued_messages SET conversation_id = ? WHERE id = ?"
+            if not connection.execute(again, (conversation_id, key)).rowcount:
+                values = (key, self.database.writer.name, conversation_id, sanitise_for_sqlite(text))
+                connection.execute("INSERT INTO queued_messages (id, writer, conversation_id, text) VALUES (?, ?, ?, ?)", values)
 
     def drop_queued(self, key: str) -> None:
         """Remove a message that is sent or in the draft."""

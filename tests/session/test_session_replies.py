@@ -176,6 +176,32 @@ async def test_a_message_that_waits_behind_a_reply_survives_a_crash_until_it_is_
     store.close()
 
 
+async def test_messages_that_wait_before_a_conversation_is_saved_return_to_it_after_a_crash(
+    tmp_path: Path, engine: ScriptedEngine
+) -> None:
+    store = open_store(tmp_path / "chats.db")
+    bench = SessionBench(store, lambda _: EngineThread(lambda _: engine), Settings())
+    session = bench.open()
+    engine.at_delta_waits = 1
+    for message in ("One", "Two"):  # while no model is loaded
+        await session.send(NewMessage(message))
+    await bench.saver.flush()
+    assert draft_after_a_crash(tmp_path, "") == "One\n\nTwo"
+    await asyncio.wait({bench.host.load()})
+    await session.advance()
+    await session.send(NewMessage("Three"))  # while the first one is being saved
+    assert session.conversation_id is None
+    await asyncio.to_thread(engine.waiting.wait, PATIENCE)
+    await session.send(NewMessage("Four"))
+    await bench.saver.flush()
+    assert session.conversation_id is not None
+    assert draft_after_a_crash(tmp_path, session.conversation_id) == "Two\n\nThree\n\nFour"
+    assert draft_after_a_crash(tmp_path, "") == ""
+    await session.cancel()
+    await bench.close()
+    store.close()
+
+
 async def test_a_cancelled_session_keeps_what_was_written(
     bench: SessionBench, session: ChatSession, engine: ScriptedEngine
 ) -> None:
