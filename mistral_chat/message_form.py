@@ -16,8 +16,6 @@ _OPENING: Final = re.compile(
 )
 """The start of a file. Without an extension, a name cannot be told from a line that introduces code."""
 
-_COMMAND: Final = re.compile(r"/(?!/).*")
-
 
 class FileText(NamedTuple):
     """A file in a message."""
@@ -92,7 +90,7 @@ def split_message(message: str) -> SplitMessage:
 def as_draft(message: str) -> str:
     """What is typed to send `message`: one that would be a command gets its second slash again."""
     written = split_message(message).rest
-    return f"{message.removesuffix(written)}/{written}" if _COMMAND.fullmatch(written) else message
+    return f"{message.removesuffix(written)}/{written}" if re.fullmatch("/(?!/).*", written) else message
 
 
 def count_lines(text: str) -> str:

@@ -284,7 +284,7 @@ class ChatSession:
         except MistralChatError as error:
             await self._failed(pending, error)
         except BaseException:
-            await self._cancelled(pending)
+            await (self._give_back(pending) if pending.reply is None else self._finished(pending.reply, None))
             raise
         finally:
             self.current = None
@@ -380,12 +380,6 @@ class ChatSession:
         reply.finish(reason, model=self._model, usage=completion.usage if completion is not None else None)
         self.conversation.replace(reply.turn)
         await self._emit(events.ReplyFinished(reply.turn, completion))
-
-    async def _cancelled(self, pending: PendingReply) -> None:
-        if pending.reply is not None:
-            await self._finished(pending.reply, None)
-        else:
-            await self._give_back(pending)
 
     async def _failed(self, pending: PendingReply, error: MistralChatError) -> None:
         reply = pending.reply

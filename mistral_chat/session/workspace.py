@@ -286,19 +286,13 @@ class Workspace:
         await self._emit(self.current, ConversationsChanged())
 
     def _push(self, name: str, work: Callable[[ConversationStore], object]) -> None:
-        async def undo() -> None:
-            await self.saver.save(work)
-
-        self.environment.undo.append((name, undo))
+        self.environment.undo.append((name, lambda: self.saver.save(work)))
 
 
 def _restore_title(store: ConversationStore, before: StoredConversation) -> None:
     """Restore a title and its source."""
     summary = before.summary
-    if before.title_by == "person":
-        store.rename(summary.conversation_id, summary.title, by="person")
-        return
-    store.rename(summary.conversation_id, "", by="person")
+    store.rename(summary.conversation_id, summary.title if before.title_by == "person" else "", by="person")
     if before.title_by == "model":
         store.rename(summary.conversation_id, summary.title, by="model")
 

@@ -313,10 +313,7 @@ class ConversationStore(ConversationQueries):
                 connection.execute("DELETE FROM drafts WHERE conversation_id = ?", (conversation_id,))
 
     def save_queued(self, key: str, conversation_id: str, text: str) -> None:
-        """Save a message that waits behind a reply, so that it returns to the draft if this program dies.
-
-        Saved again, it keeps its place; a new conversation has its id only then.
-        """
+        """Save a message that waits, for the draft if this program dies; again, once its conversation has an id."""
         with self.database.write() as connection:
             again = "UPDATE queued_messages SET conversation_id = ? WHERE id = ?"
             if not connection.execute(again, (conversation_id, key)).rowcount:

@@ -156,8 +156,7 @@ class ChatView:
     def _shares_draft(self, session: ChatSession) -> bool:
         """Whether what returns to this conversation belongs to the new one on the screen: all new ones have one draft."""
         shown = self._screen.session
-        new = shown.conversation_id is None and shown.environment is session.environment
-        return new and not _draft_key(session)
+        return not (shown.conversation_id or _draft_key(session)) and shown.environment is session.environment
 
     def take_saving(self, event: SavingEvent) -> None:
         """Show that saving fails, or works again."""
