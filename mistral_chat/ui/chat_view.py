@@ -122,38 +122,38 @@ class ChatView:
         from mistral_chat.session import events
 
         match event:
-            case events.DraftReturned(text) if self._shares_draft(session):
+            case events.DraftReturned(text) if self.shares_draft(session):
                 self._screen.composer.give_back(as_draft(text))
                 self._screen.message_box.save()
             case events.DraftReturned(text):
-                self._save_elsewhere(session, as_draft(text))
-            case events.AttachmentsChanged() if self._shares_draft(session):
+                self.save_elsewhere(session, as_draft(text))
+            case events.AttachmentsChanged() if self.shares_draft(session):
                 for file in list(session.attachments):
                     session.attachments.remove(file)
                     await self._screen.session.files.add(file)
             case events.AttachmentsChanged():
-                self._save_elsewhere(session)
+                self.save_elsewhere(session)
             case events.ReplyFailed(error, None):
                 self._screen.show_error(f"Not sent in another conversation: {error}")
             case events.ConversationsChanged() | events.QueueChanged():
                 self.show_conversations()
                 self._show_elsewhere()
 
-    def _save_elsewhere(self, session: ChatSession, text: str = "") -> None:
-        """Save the draft of a conversation that is not on the screen: its attachments, and `text` before what it has."""
+    def save_elsewhere(self, session: ChatSession, text: str = "", old: str | None = None) -> None:
+        """Save the draft of a conversation that is elsewhere: its attachments, and `text` before the rest or in place of `old`."""
         saver, key = session.environment.saver, _draft_key(session)
 
         def joined(before: str) -> str:
-            if not key:  # other new conversations have attachments, too
-                return join_messages(session.files.draft(text), before)
-            return session.files.draft(join_messages(text, split_message(before).rest))
+            rest = split_message(before).rest if key else before  # other new conversations have attachments, too
+            texts = (text, rest) if old is None else (f"\n\n{rest}".removesuffix(f"\n\n{old}").removeprefix("\n\n"), text)
+            return session.files.draft(join_messages(*texts)) if key else join_messages(session.files.draft(""), *texts)
 
         try:
             saver.save_draft(key, joined(saver.draft(key)))
         except StoreError:  # it cannot be read now
             saver.save(lambda store: store.save_draft(key, joined(store.draft(key))))
 
-    def _shares_draft(self, session: ChatSession) -> bool:
+    def shares_draft(self, session: ChatSession) -> bool:
         """Whether what returns to this conversation belongs to the new one on the screen: all new ones have one draft."""
         shown = self._screen.session
         return not (shown.conversation_id or _draft_key(session)) and shown.environment is session.environment

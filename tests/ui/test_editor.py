@@ -172,17 +172,19 @@ async def test_a_message_that_returns_while_the_editor_runs_is_kept(
         await until(pilot, lambda: harness.chat.draft == "Sent\n\nafter")
 
 
+@pytest.mark.parametrize("new", [False, True])
 async def test_a_draft_that_is_written_while_another_conversation_opens_stays_in_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, new: bool
 ) -> None:
     begun, ended = waiting_editor(tmp_path, monkeypatch)
     harness = AppHarness()
-    mine = harness.start_with(("Question", "Answer"))
+    mine, other = "" if new else harness.start_with(("Question", "Answer")), harness.add_conversation(("Question", "Answer"))
     async with capture_output(harness.app) as (pilot, _):
         await until_ready(pilot, harness)
+        harness.chat.type("before")
         await pilot.press("ctrl+g")
         await until(pilot, begun.exists, "the editor runs")
-        await harness.chat.open(None)  # as with an editor in a window of its own
+        await harness.chat.open(other)  # as with an editor in a window of its own
         harness.chat.type("other")
         ended.write_text("\n")
         await until(pilot, lambda: harness.store.draft(mine) == "after")

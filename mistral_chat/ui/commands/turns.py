@@ -176,13 +176,12 @@ async def copy(screen: ChatScreen, text: str, what: str = "") -> None:
 
 async def open_editor(screen: ChatScreen, _argument: str) -> None:
     """Edit the draft in the user's own editor. What returns to the message box meanwhile stays, before what was written."""
-    from mistral_chat.session.events import DraftReturned
     from mistral_chat.ui.editor import edit_externally
 
     before, session = screen.composer.text, screen.workspace.current if screen.workspace is not None else None
     written = await edit_externally(screen.app, before, os.environ)
-    if session is not None and session is not screen.session:  # on Windows, the chat stays on the screen
-        await screen.view.handle(session, DraftReturned(written))
+    if session is not None and session is not screen.session and not screen.view.shares_draft(session):
+        screen.view.save_elsewhere(session, written, before)  # on Windows, the chat stays on the screen
         return
     now, sent = split_message(screen.composer.text), split_message(before)
     returned = build_message(
