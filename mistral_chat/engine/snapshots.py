@@ -187,15 +187,13 @@ class SnapshotFolder:
             with self._lock:
                 if self._wanted.get(snapshot.conversation) is ticket:
                     system.replace(part, path)
+                    del self._wanted[snapshot.conversation]
                     self._make_room(path)
             if not self._still_there(snapshot.conversation):
                 self.forget(snapshot.conversation)
         except OSError as error:
             log.warning("a snapshot could not be written: %s", error.strerror)
         finally:
-            with self._lock:
-                if self._wanted.get(snapshot.conversation) is ticket:
-                    del self._wanted[snapshot.conversation]
             _discard(part)
             self._tell(None)
 
