@@ -140,7 +140,7 @@ class ChatView:
                 self._show_elsewhere()
 
     def save_elsewhere(self, session: ChatSession, text: str = "", old: str | None = None) -> None:
-        """Save the draft of a conversation that is elsewhere: its attachments, and `text` before the rest or in place of `old`."""
+        """Save the draft of another conversation: its attachments, and `text` before the rest or in place of `old`."""
         saver, key = session.environment.saver, _draft_key(session)
 
         def joined(before: str) -> str:
