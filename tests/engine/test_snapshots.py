@@ -231,6 +231,7 @@ def test_a_snapshot_being_written_is_deleted_with_its_conversation(
 
 
 def test_only_the_last_waiting_snapshot_is_written(folder: SnapshotFolder, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(folder, snapshot())  # which writes the key, too
     go_on = threading.Event()
     written: list[int] = []
     real = os.fsync
