@@ -43,7 +43,7 @@ async def copy_or_stop(screen: ChatScreen, _argument: str) -> None:
     elif screen.session.replying or screen.session.queue:
         await screen.session.stop()
     elif screen.composer.text:
-        screen.composer.clear_draft()
+        screen.composer.clear()
         screen.notice.show("Draft cleared. Ctrl+Z restores it.")
     elif screen.commands.pressed_twice():
         await screen.app.run_action("quit")

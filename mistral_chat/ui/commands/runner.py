@@ -76,9 +76,8 @@ class CommandRunner:
             with self.errors_shown():
                 await work()
 
-        exclusive = group != "background"
         if not self._ended:
-            self._screen.run_worker(run, group=group, exclusive=exclusive, exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
+            self._screen.run_worker(run, group=group, exclusive=group != "background", exit_on_error=False)  # type: ignore[arg-type]  # Textual's type of work without a result
 
     async def end(self) -> None:
         """Cancel what runs in the background and wait for it; nothing more begins."""

@@ -240,10 +240,6 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if typed:
             self._behind = self.kept
 
-    def clear_draft(self) -> None:
-        """Remove the whole text; Ctrl+Z restores it, and Down the draft that a recalled message took the place of."""
-        self.clear()
-
     def return_draft(self) -> None:
         """Show the draft again in the place of another message; the undo history is kept."""
         (self.kept, shown), recalled = self._split(self.draft), self._place >= 0
@@ -311,7 +307,7 @@ class Composer(OrderedKeys, TextArea, inherit_bindings=True):
         if (row := self._menu_row) is not None and _continues(row.name, text):
             text = f"/{row.name}"
         if text.strip():
-            self.clear_draft()
+            self.clear()
         self.post_message(self.Submitted(text if text.strip() else "", self.recalled_files))
         if self._place >= 0:
             self.return_draft()
