@@ -25,8 +25,8 @@ _LINES: Final = frozenset({"br", "li", "tr"})
 _CONTENT: Final = frozenset({"body", "main"})
 """What is never skipped: before it, an end tag is missing."""
 _BEGINNINGS: Final = frozenset({"article", "h1"})
-"""What is not skipped if the end tag before it is missing in all of the rest."""
-_END: Final = re.compile(rf"</({'|'.join(_SKIPPED)})\b", re.IGNORECASE)
+"""What is not skipped if the rest has no end tag for what is skipped, apart from those of what begins in the rest."""
+_SKIPPED_TAG: Final = re.compile(rf"<(/?)({'|'.join(_SKIPPED)})\b", re.IGNORECASE)
 _CELLS: Final = frozenset({"td", "th"})
 _SPACE: Final = re.compile(r"\s+")
 
@@ -35,7 +35,7 @@ class HtmlBlocks(HTMLParser):
     """Collects the blocks of an HTML page, however malformed it is."""
 
     def __init__(self, outline: Outline, ends: Counter[str]) -> None:
-        """Collect blocks below the headings of `outline`; `ends` counts the end tags of what is skipped."""
+        """Collect blocks below the headings of `outline`; `ends` counts by tag how many more end than begin what is skipped."""
         super().__init__(convert_charrefs=True)
         self.found: list[Block] = []
         self._outline = outline
@@ -54,6 +54,7 @@ class HtmlBlocks(HTMLParser):
 
     def handle_starttag(self, tag: str, _attributes: list[tuple[str, str | None]]) -> None:
         """Start a block, a line, a cell or skipped content."""
+        self._ends[tag] += 1
         if tag in _CONTENT or (tag in _BEGINNINGS and self._skipping and self._ends[self._skipping[0]] <= 0):
             self._skipping.clear()
         if tag in _SKIPPED:
@@ -105,7 +106,10 @@ class HtmlBlocks(HTMLParser):
 
 def html(text: str, outline: Outline | None = None) -> Iterator[Block]:
     """Read an HTML page as paragraphs, lists, table rows and preformatted text below its headings."""
-    page = HtmlBlocks(outline or Outline(), Counter(match[1].lower() for match in _END.finditer(text)))
+    ends = Counter[str]()
+    for end, tag in _SKIPPED_TAG.findall(text):
+        ends[tag.lower()] += 1 if end else -1
+    page = HtmlBlocks(outline or Outline(), ends)
     page.feed(text)
     page.close()
     yield from page.found

@@ -148,6 +148,8 @@ def test_html_keeps_visible_text_only(tmp_path: Path) -> None:
         "<nav><h2>x</h2><nav>x</nav>x</nav><p>kept",
         "<nav>x</nav><nav>x<article><p>kept",
         "<main><nav>x<article>kept</article></main>",
+        "<nav>x<article><p>kept</article><nav>x</nav>",
+        "<script>'<nav></nav>'</script><nav>x<h1></h1>kept",
     ],
 )
 def test_html_after_a_missing_end_tag_is_read(tmp_path: Path, page: str) -> None:
