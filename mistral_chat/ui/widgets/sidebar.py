@@ -43,7 +43,7 @@ _WEEK: Final = 7
 _HELD_SECONDS: Final = 0.7
 """Maximum seconds until a key that is held is repeated."""
 
-_REPEAT_SECONDS: Final = 0.2
+_REPEAT_SECONDS: Final = 0.4
 """Maximum seconds between two further repetitions of it."""
 
 
