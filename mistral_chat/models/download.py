@@ -119,6 +119,8 @@ class Download(ModelTask):
             for path in abandoned_parts(self._library.models_dir, time.time() - _DAY):
                 system.delete(path)
             if self._is_installed():
+                for part in map(PartialFile, self._targets):
+                    part.drop()  # a paused download of what has come in another way
                 self._total = self._bytes_on_disk()
             else:
                 self._download_all()
@@ -148,7 +150,11 @@ class Download(ModelTask):
         missing = {target: remote for target, remote in remotes.items() if not self._has(target, remote)}
         if not missing:  # and yet the model cannot be used
             self._notify("verifying", "")
-            missing = {each: remote for each, remote in remotes.items() if sha256_of(each, stop=self._stop) != remote.sha256}
+            missing = {
+                target: remote
+                for target, remote in remotes.items()
+                if remote.sha256 is not None and sha256_of(target, stop=self._stop) != remote.sha256
+            }
             if self._stop.is_set():
                 raise DownloadPaused
         self._total = sum(remote.bytes for remote in remotes.values())

@@ -255,6 +255,19 @@ def test_a_paused_download_that_replaces_a_damaged_file_is_kept_listed_and_resum
     assert library.partials() == []
 
 
+def test_a_paused_download_of_a_file_that_came_in_another_way_is_dropped(
+    library: Library, hub: HubServer, content: bytes
+) -> None:
+    hub.misbehave(Fault(cut_after=1_000_000, times=1))
+    hub.misbehave(Fault(status=404))
+    failure(library)
+    target(library).write_bytes(content)
+    assert library.partials() != []
+    assert run_download(library)[-1].stage == "done"
+    assert library.partials() == []
+    assert target(library).read_bytes() == content
+
+
 def test_a_paused_download_that_replaces_a_damaged_file_is_removed_with_it(
     library: Library, hub: HubServer, content: bytes
 ) -> None:
