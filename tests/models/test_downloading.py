@@ -232,15 +232,25 @@ def test_a_file_in_folders_of_a_repository_is_found_before_and_after_its_end(lib
     assert library.find(f"hf:{REPOSITORY}/{file}").bytes == 500_000
 
 
-def test_a_paused_download_that_replaces_a_damaged_file_is_kept_listed_and_resumed(
-    library: Library, hub: HubServer, content: bytes
-) -> None:
-    damaged = target(library)
-    damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(content[:50_000])
+def write_damaged(library: Library, content: bytes) -> Path:
+    """Write the file that a download replaces."""
+    target(library).parent.mkdir(parents=True)
+    target(library).write_bytes(content)
+    return target(library)
+
+
+def pause(library: Library, hub: HubServer) -> None:
+    """Download 1,000,000 bytes, which stay."""
     hub.misbehave(Fault(cut_after=1_000_000, times=1))
     hub.misbehave(Fault(status=404))
     failure(library)
+
+
+def test_a_paused_download_that_replaces_a_damaged_file_is_kept_listed_and_resumed(
+    library: Library, hub: HubServer, content: bytes
+) -> None:
+    damaged = write_damaged(library, content[:50_000])
+    pause(library, hub)
     part = PartialFile(damaged)
     for path in (damaged, part.path, part.metadata_path):
         os.utime(path, (1, 1))
@@ -258,9 +268,7 @@ def test_a_paused_download_that_replaces_a_damaged_file_is_kept_listed_and_resum
 def test_a_paused_download_of_a_file_that_came_in_another_way_is_dropped(
     library: Library, hub: HubServer, content: bytes
 ) -> None:
-    hub.misbehave(Fault(cut_after=1_000_000, times=1))
-    hub.misbehave(Fault(status=404))
-    failure(library)
+    pause(library, hub)
     target(library).write_bytes(content)
     assert library.partials() != []
     assert run_download(library)[-1].stage == "done"
@@ -271,12 +279,8 @@ def test_a_paused_download_of_a_file_that_came_in_another_way_is_dropped(
 def test_a_paused_download_that_replaces_a_damaged_file_is_removed_with_it(
     library: Library, hub: HubServer, content: bytes
 ) -> None:
-    damaged = target(library)
-    damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(content[:50_000])
-    hub.misbehave(Fault(cut_after=1_000_000, times=1))
-    hub.misbehave(Fault(status=404))
-    failure(library)
+    damaged = write_damaged(library, content[:50_000])
+    pause(library, hub)
     assert remove(library, str(damaged)) == 1_050_000
     assert not damaged.parent.exists()
 
@@ -285,9 +289,7 @@ def test_a_paused_download_that_replaces_a_damaged_file_is_removed_with_it(
 def test_a_disk_that_fills_up_while_a_damaged_file_is_replaced_needs_what_is_missing(
     library: Library, content: bytes, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    damaged = target(library)
-    damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(b"rotten".ljust(size, b"x"))
+    damaged = write_damaged(library, b"rotten".ljust(size, b"x"))
     real = PartialWriter.append
 
     def append(writer: PartialWriter, block: bytes) -> None:
