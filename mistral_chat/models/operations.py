@@ -181,7 +181,7 @@ def import_file(library: Library, path: Path, mode: ImportMode) -> ModelFile:
     if begun := [each for each in map(PartialFile, targets) if each.begun]:
         from mistral_chat.models.download import download_lock
 
-        with contextlib.suppress(OSError), download_lock(first).acquire(timeout=0):  # a download that is running goes on
+        with contextlib.suppress(OSError), download_lock(first).acquire(timeout=0):  # a running download continues
             for each in begun:
                 each.drop()
     if entry is not None:

@@ -81,7 +81,7 @@ class PartialFile:
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to resume, perhaps beside a damaged target that is to be replaced."""
+        """Whether there is something to resume. A damaged target that it will replace may still exist."""
         return self.size() > 0 and self.metadata() is not None
 
     def resume_or_reset(self, remote: RemoteFile) -> int:

@@ -152,7 +152,7 @@ class Workspace:
         await self.saver.close()
         self.store.close()
 
-    # Whole conversations. Every change can be undone, and undo waits for the one that goes on: both hold `_changing`.
+    # Whole conversations. Every change can be undone. Undo waits for a change in progress: both hold `_changing`.
 
     async def rename(self, conversation_id: str, title: str) -> None:
         """Rename a conversation."""

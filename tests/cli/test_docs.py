@@ -396,7 +396,7 @@ def test_chats_recall_ends_although_a_reply_is_continued_while_it_is_embedded(
 
     def interrupted(model: EmbeddingModel, texts: Sequence[str]) -> Any:
         calls.append(len(texts))
-        assert len(calls) < 10, "it goes on for ever"
+        assert len(calls) < 10, "it never ends"
         if len(calls) == 1:
             with closing(program.open_store()) as store:
                 store.finish_reply(store.turns(made)[-1].turn_id, "Item 29 is broken.", finish_reason="stop")
